@@ -1,0 +1,20 @@
+"""deepsight compare A B: the same metrics over the samples that two runs share."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("a", type=Path, help="a run directory")
+    parser.add_argument("b", type=Path, help="another; differences are b - a")
+
+
+def main(args: Namespace) -> int:
+    from deepsight_core.comparison import compare_runs, table
+    from deepsight_core.hub import Hub
+    from deepsight_core.records import RunDirectory
+
+    print(table(compare_runs(RunDirectory.existing(args.a), RunDirectory.existing(args.b), Hub())))
+    return 0

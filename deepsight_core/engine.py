@@ -1,0 +1,303 @@
+"""Drives many protocols at once: collects their requests, streams them through the models, and writes what comes back.
+
+A bounded window of records is alive at a time. Each answer is on disk before the program sees it; records leave in the
+order of the data. A program that was cut off is replayed from the answers on disk and asks only what is missing.
+"""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count, islice
+
+from deepsight_core.components import Dataset, Judge, Model
+from deepsight_core.desk import Desk
+from deepsight_core.errors import ConfigError, DeepSightError, Interrupted, InvalidPlugin, ModelError, RunMismatch
+from deepsight_core.program import Program, request_digest
+from deepsight_core.protocol import Generate, Judgement, Likelihoods, Output, Record, Request, Sample
+from deepsight_core.records import Answer, Journal
+
+PATIENCE = 0.2  # seconds between looks at the clock and at Ctrl-C while models work
+
+
+@dataclass(frozen=True)
+class Job:
+    """One sample to take through its protocol and its judges."""
+
+    dataset: Dataset
+    judges: Sequence[Judge]
+    sample: Sample
+    epoch: int = 0
+
+
+@dataclass
+class Tally:
+    """What happened so far."""
+
+    records: int = 0
+    unscored: int = 0
+    errors: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    asked: int = 0
+    replayed: int = 0
+
+
+@dataclass
+class _Live:
+    """A record in the making."""
+
+    n: int
+    job: Job
+    program: Program
+    judges: Iterator[Judge]
+    judge: Judge | None = None
+    record: Record | None = None
+    finished: bool = False
+
+
+@dataclass
+class Engine:
+    """Evaluates jobs. `answers` are those of a broken run that belong to records which are not on disk yet."""
+
+    models: Mapping[str, Model]
+    outputs: Journal
+    records: Journal
+    seed: int = 0
+    window: int = 512
+    answers: Mapping[tuple[int, str], Answer] = field(default_factory=dict)
+    done: Callable[[Record], None] = lambda record: None
+    progress: Callable[[Tally], None] = lambda tally: None
+    tally: Tally = field(default_factory=Tally)
+
+    def evaluate(self, jobs: Iterator[Job], skip: int = 0) -> Tally:
+        """Take every job to its record; the first `skip` are on disk already.
+
+        Raises Interrupted on Ctrl-C, ModelError when an adapter breaks, RunMismatch when a replayed program asks
+        something else than before. Whatever happens, the answers that arrived are on disk.
+        """
+        desk = Desk(self.models)
+        clean = False
+        try:
+            _Loop(self, desk, islice(jobs, skip, None), skip).run()
+            clean = True
+        except KeyboardInterrupt:
+            raise Interrupted("stopped by Ctrl-C") from None
+        finally:
+            desk.close(wait=clean)
+        return self.tally
+
+
+class _Loop:
+    """The state of one evaluation."""
+
+    def __init__(self, engine: Engine, desk: Desk, jobs: Iterator[Job], first: int) -> None:
+        self.engine, self.desk, self.jobs = engine, desk, jobs
+        self.live: dict[int, _Live] = {}
+        self.waiting: dict[int, tuple[_Live, Program, int, str, Request]] = {}
+        self.tickets = count()
+        self.next_in = self.next_out = first
+
+    def run(self) -> None:
+        while True:
+            self._write_finished()
+            for job in islice(self.jobs, self.engine.window - len(self.live)):
+                self._admit(job)
+            if not self.live:
+                return
+            self.desk.flush()
+            if self.waiting:
+                self._receive()
+            self.engine.progress(self.engine.tally)
+
+    def _admit(self, job: Job) -> None:
+        n, self.next_in = self.next_in, self.next_in + 1
+        program = self._program(job, "elicit", job.dataset.elicit(job.sample))
+        self.live[n] = live = _Live(n, job, program, iter(job.judges))
+        self._advance(live, program.start)
+
+    def _program(self, job: Job, path: str, generator: object) -> Program:
+        if not inspect.isgenerator(generator):
+            raise InvalidPlugin(f"{path} of dataset {job.dataset.name!r} must yield its requests and return its result")
+        return Program(path, generator, f"{self.engine.seed}/{job.dataset.name}/{job.sample.id}/{job.epoch}")
+
+    def _advance(self, live: _Live, move: Callable[[], list[tuple[str, Request]]]) -> None:
+        """Run a live record's program on: replay what was answered before, ask the rest."""
+        program = live.program
+        try:
+            asked = move()
+            while asked:
+                replayed = [
+                    (place, reply)
+                    for place, (key, request) in enumerate(asked)
+                    if (reply := self._answered_before(live, key, request)) is not None
+                ]
+                known = {place for place, _ in replayed}
+                for place, (key, request) in enumerate(asked):
+                    if place not in known:
+                        self._ask(live, program, place, key, request)
+                asked = []
+                for place, reply in replayed:
+                    asked = program.answer(place, reply)
+        except DeepSightError:
+            raise
+        except Exception as error:  # a plugin's protocol may fail in any way: this record is unscored, the rest go on
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            self._fail(
+                live, f"{program.path} failed: {type(error).__name__}: {error} ({last.name}, line {last.lineno})"
+            )
+            return
+        if program.done:
+            self._conclude(live, program)
+
+    def _answered_before(self, live: _Live, key: str, request: Request) -> Output | Likelihoods | None:
+        answer = self.engine.answers.get((live.n, key))
+        if answer is None:
+            return None
+        if answer.request != request_digest(request):
+            raise RunMismatch(
+                f"record {live.n} ({live.job.sample.id}), step {key}: the protocol now asks something else than when "
+                "the run began. A resumed protocol must be deterministic, and its code unchanged; start a new run"
+            )
+        self.engine.tally.replayed += 1
+        return answer.reply
+
+    def _ask(self, live: _Live, program: Program, place: int, key: str, request: Request) -> None:
+        if request.role not in self.desk.roles:
+            raise ConfigError(
+                f"{program.path} of dataset {live.job.dataset.name!r} asks the role {request.role!r}, which is not "
+                f"bound; add it under [roles] (bound: {', '.join(self.desk.roles)})"
+            )
+        ticket = next(self.tickets)
+        self.waiting[ticket] = live, program, place, key, request
+        self.desk.ask(ticket, request)
+        self.engine.tally.asked += 1
+
+    def _receive(self) -> None:
+        replies = self.desk.collect(PATIENCE)
+        if not replies:
+            return
+        arrived, answers = [], []
+        for ticket, reply in replies:
+            if ticket not in self.waiting:
+                raise ModelError(f"a model answered ticket {ticket}, which it was not given or had answered already")
+            live, program, place, key, request = self.waiting.pop(ticket)
+            arrived.append((live, program, place, reply))
+            if reply.error is None:  # a failure is no answer: a resumed run may ask again
+                answers.append(Answer(n=live.n, step=key, request=request_digest(request), reply=reply))
+            self._count(reply)
+        self.engine.outputs.append(answers)
+        for live, program, place, reply in arrived:
+            self._deliver(live, program, place, reply)
+
+    def _count(self, reply: Output | Likelihoods) -> None:
+        if isinstance(reply, Output):
+            self.engine.tally.tokens_in += reply.tokens_in
+            self.engine.tally.tokens_out += reply.tokens_out
+
+    def _deliver(self, live: _Live, program: Program, place: int, reply: Output | Likelihoods) -> None:
+        if program.ended:  # by the failure of a parallel request
+            return
+        if reply.error is not None:
+            self._fail(live, reply.error)
+        else:
+            self._advance(live, lambda: program.answer(place, reply))
+
+    def _fail(self, live: _Live, reason: str) -> None:
+        """Broken machinery: no verdict on the model, and none of a judge."""
+        live.program.close()
+        if live.record is None:
+            self._recorded(live, Output(stop="error", error=reason), live.program)
+        else:
+            assert live.judge is not None
+            self._judged(live, Judgement(judge=live.judge.name, status="failed", reason=reason))
+
+    def _conclude(self, live: _Live, program: Program) -> None:
+        if live.record is None:
+            if not isinstance(program.result, Output):
+                self._fail(live, f"elicit returned {program.result!r} instead of an Output")
+            else:
+                self._recorded(live, program.result, program)
+        elif not isinstance(program.result, Judgement):
+            self._fail(live, f"judge {program.path!r} returned {program.result!r} instead of a Judgement")
+        else:
+            self._judged(live, program.result)
+
+    def _recorded(self, live: _Live, output: Output, program: Program) -> None:
+        job = live.job
+        live.record = Record(
+            dataset=job.dataset.name,
+            sample=job.sample,
+            epoch=job.epoch,
+            transcript=() if _says_no_more(program, job.sample, output) else tuple(program.exchanges),
+            output=output,
+        )
+        self._next_judge(live)
+
+    def _next_judge(self, live: _Live) -> None:
+        record = live.record
+        assert record is not None
+        live.judge = judge = next(live.judges, None)
+        if judge is None:
+            live.finished = True
+            return
+        if reason := unscorable(record.output):
+            self._judged(live, Judgement(judge=judge.name, status="failed", reason=reason))
+            return
+        try:
+            verdict = judge.judge(record)
+        except Exception as error:  # as above: a judge that fails leaves the record unscored
+            self._judged(live, Judgement(judge=judge.name, status="failed", reason=f"{type(error).__name__}: {error}"))
+            return
+        if isinstance(verdict, Judgement):
+            self._judged(live, verdict)
+        else:
+            live.program = self._program(live.job, f"judge {judge.name}", verdict)
+            self._advance(live, live.program.start)
+
+    def _judged(self, live: _Live, judgement: Judgement) -> None:
+        assert live.record is not None
+        judgements = (*live.record.judgements, judgement)
+        live.record = live.record.model_copy(update={"judgements": judgements})
+        self._next_judge(live)
+
+    def _write_finished(self) -> None:
+        """Write what is finished, in the order of the data."""
+        ready = []
+        while (live := self.live.get(self.next_out)) and live.finished:
+            assert live.record is not None
+            ready.append(live.record)
+            del self.live[self.next_out]
+            self.next_out += 1
+        if ready:
+            self.engine.records.append(ready)
+        for record in ready:
+            tally = self.engine.tally
+            tally.records += 1
+            tally.errors += record.output.error is not None
+            tally.unscored += any(judgement.status != "scored" for judgement in record.judgements)
+            self.engine.done(record)
+
+
+def unscorable(output: Output) -> str | None:
+    """Why no judge may look at an output: it is an error, or was withheld. None when it can be judged."""
+    if output.error is not None:
+        return f"no answer: {output.error}"
+    if output.stop == "filter":
+        return "the answer was withheld by a content filter"
+    return None
+
+
+def _says_no_more(program: Program, sample: Sample, output: Output) -> bool:
+    """Whether a transcript would only repeat the sample and its output."""
+    if not program.exchanges:
+        return True
+    first = program.exchanges[0]
+    return (
+        len(program.exchanges) == 1
+        and isinstance(first.request, Generate)
+        and first.request.messages == sample.messages
+        and first.reply == output
+    )

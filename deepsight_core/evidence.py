@@ -1,0 +1,126 @@
+"""What a run knows, offered to diagnostics: records, prompts, and cohorts by label or by verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepsight_core.errors import ConfigError, DiagnosticError
+from deepsight_core.inside import Prompt
+from deepsight_core.protocol import Label, Record, Sample
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Two cohorts, positive (1) and negative (0), aligned by row."""
+
+    name: str
+    ids: tuple[str, ...]
+    y: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    """Cluster number of each row: rows of one cluster go to the same fold and are resampled together."""
+    texts: tuple[str, ...]
+    """The user's words, for lexical and length controls."""
+    left_out: int = 0
+    """Samples that carry no such label or verdict."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The samples that were evaluated and, once they are there, their records."""
+
+    samples: tuple[Sample, ...]
+    records: tuple[Record, ...] = ()
+    """In the same order as samples; empty before the evaluation. The first epoch where there are several."""
+    contrast_by: str = "label:harmful"
+    judge: str | None = None
+    """Whose verdicts count for verdict cohorts; None for each record's first judge."""
+    _by_id: dict[str, Record] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self._by_id.update((record.id, record) for record in self.records)
+
+    @property
+    def prompts(self) -> tuple[Prompt, ...]:
+        """One per sample; with the judged answer once there is one."""
+        return tuple(
+            Prompt(id=sample.id, messages=sample.messages, answer=self._answer(sample.id)) for sample in self.samples
+        )
+
+    def record(self, id: str) -> Record | None:
+        return self._by_id.get(id)
+
+    def value(self, sample: Sample, selector: str) -> Label | None:
+        """What `label:NAME` or `verdict` says of a sample; None when it is unknown or unscored."""
+        source, _, name = selector.partition(":")
+        if source == "label":
+            return sample.labels.get(name)
+        if source == "verdict":
+            record = self._by_id.get(sample.id)
+            judgement = record.judgement(self.judge) if record else None
+            return judgement.label if judgement and judgement.status == "scored" else None
+        raise ConfigError(f"unknown selector {selector!r}: write 'label:NAME' (what the data say) or 'verdict:LABEL'")
+
+    def cohort(self, selector: str) -> tuple[str, ...]:
+        """Ids of the samples for which the selector holds: `label:harmful`, `label:type=homonyms`,
+        `verdict:refused`. Unscored records are in no verdict cohort."""
+        what, wanted = _split(selector)
+        return tuple(sample.id for sample in self.samples if _matches(self.value(sample, what), wanted))
+
+    def contrast(self, selector: str | None = None) -> Contrast:
+        """Positive and negative rows of a selector: the label true against false, the verdict against all other
+        scored verdicts. Raises DiagnosticError when either side is empty."""
+        selector = selector or self.contrast_by
+        what, wanted = _split(selector)
+        known = [(sample, value) for sample in self.samples if (value := self.value(sample, what)) is not None]
+        y = np.array([_matches(value, wanted) for _, value in known], dtype=np.int64)
+        if not y.size or y.min() == y.max():
+            side = "no sample carries it" if not y.size else f"all {y.size} samples are on one side"
+            raise DiagnosticError(
+                f"contrast {selector!r} needs samples on both sides, but {side}; "
+                "choose another contrast or evaluate a data set that has both"
+            )
+        numbers = {cluster: number for number, cluster in enumerate(dict.fromkeys(s.cluster for s, _ in known))}
+        return Contrast(
+            name=selector,
+            ids=tuple(sample.id for sample, _ in known),
+            y=y,
+            groups=np.array([numbers[sample.cluster] for sample, _ in known], dtype=np.int64),
+            texts=tuple(_user_text(sample) for sample, _ in known),
+            left_out=len(self.samples) - len(known),
+        )
+
+    def _answer(self, id: str) -> str | None:
+        record = self._by_id.get(id)
+        return record.output.text if record and not record.output.error else None
+
+
+def _split(selector: str) -> tuple[str, str | None]:
+    """'label:type=homonyms' -> ('label:type', 'homonyms'); 'verdict:refused' -> ('verdict', 'refused')."""
+    source, _, rest = selector.partition(":")
+    if source == "verdict":
+        return "verdict", rest
+    what, _, wanted = selector.partition("=")
+    return what, wanted or None
+
+
+def _matches(value: Label | None, wanted: str | None) -> bool:
+    if value is None:
+        return False
+    if wanted is None:
+        return bool(value)
+    return str(value).lower() == wanted.lower()
+
+
+def _user_text(sample: Sample) -> str:
+    return "\n".join(message.text for message in sample.messages if message.role == "user")
+
+
+def ids(samples: Sequence[Sample]) -> tuple[str, ...]:
+    return tuple(sample.id for sample in samples)

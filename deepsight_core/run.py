@@ -1,0 +1,260 @@
+"""A run from start to end: open, survey, manifest, evaluate while captures ride along, score, diagnose, report."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from deepsight_core.components import Component, Dataset, Model, Spec
+from deepsight_core.config import Plan, RunConfig, configure
+from deepsight_core.diagnosis import Diagnoses, examine
+from deepsight_core.engine import Engine, Job
+from deepsight_core.errors import ConfigError, Interrupted, RunError
+from deepsight_core.hub import Hub
+from deepsight_core.progress import Progress
+from deepsight_core.protocol import Diagnosis, Manifest, Measurement, Record, Report
+from deepsight_core.provenance import make_manifest, require_same
+from deepsight_core.records import Journal, RunDirectory, write_json, write_text
+from deepsight_core.report import build_report, markdown
+from deepsight_core.scoring import Scoreboard
+from deepsight_core.survey import Survey, survey
+
+Reference = Spec | Component
+
+
+class Run:
+    """A run on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._directory = RunDirectory.existing(path)
+
+    @property
+    def report(self) -> Report:
+        return self._directory.report()
+
+    @property
+    def manifest(self) -> Manifest:
+        return self._directory.manifest()
+
+    def records(self) -> Iterator[Record]:
+        return self._directory.records()
+
+
+def run(
+    target: Reference | None = None,
+    evaluate: Sequence[Reference] = (),
+    diagnose: Sequence[Reference] = (),
+    *,
+    roles: Mapping[str, Reference] | None = None,
+    hub: Hub | None = None,
+    quiet: bool = False,
+    **settings: Any,
+) -> Run:
+    """Evaluate and diagnose in one run; the run file as a function.
+
+    Components are given by name, as a table with `name` and options, or as objects. `settings` are the other entries of
+    a run file: name, seed, out, reports, window. Raises DeepSightError.
+    """
+    bound = {**({"target": target} if target is not None else {}), **(roles or {})}
+    config = configure(
+        {
+            **settings,
+            "roles": {role: _role(reference) for role, reference in bound.items()},
+            "evaluate": tuple({"dataset": reference} for reference in evaluate),
+            "diagnose": tuple({"diagnostic": reference} for reference in diagnose),
+        }
+    )
+    return execute(config, hub or Hub(files=config.plugins), Progress(quiet))
+
+
+def execute(config: RunConfig, hub: Hub, progress: Progress) -> Run:
+    """Start a new run."""
+    plan = Plan(config, hub)
+    name = config.name or _default_name(plan)
+    directory = RunDirectory.create(config.out / name)
+    progress.say(f"run {directory.path}")
+    with directory.locked():
+        return _Session(plan, directory, progress).conduct(name, None)
+
+
+def resume(path: Path, hub: Hub, progress: Progress, diagnose: Sequence[Mapping[str, Any]] = ()) -> Run:
+    """Go on with a run that was broken off, or add diagnoses to a finished one. Nothing that was answered is asked
+    again."""
+    directory = RunDirectory.existing(path)
+    with directory.locked():
+        before = directory.manifest()
+        if directory.report_file.is_file():  # the phases that are not repeated keep their time
+            progress.seconds.update(directory.report().seconds)
+        table: dict[str, Any] = dict(before.config)
+        table["diagnose"] = [*_listed(table["diagnose"]), *diagnose]
+        plan = Plan(configure(table), hub)
+        return _Session(plan, directory, progress).conduct(before.name, before)
+
+
+class _Session:
+    """The run that this process conducts."""
+
+    def __init__(self, plan: Plan, directory: RunDirectory, progress: Progress) -> None:
+        self.plan, self.directory, self.progress = plan, directory, progress
+        self.surveys: dict[str, tuple[Dataset, Survey]] = {}
+
+    def conduct(self, name: str, before: Manifest | None) -> Run:
+        with ExitStack() as opened:
+            self._open(opened)
+            manifest = make_manifest(name, self.plan, self.surveys)
+            if before is not None:
+                require_same(before, manifest, self.directory.path)
+                manifest = manifest.model_copy(update={"created": before.created})
+            self.directory.write_manifest(manifest)
+            self.plan.hub.load_observers()
+            self.plan.hub.notify("deepsight_run_started", manifest=manifest)
+            diagnoses = self._diagnoses()
+            self._evaluate(diagnoses)
+            measurements, counts = self._score()
+            found = diagnoses.conclude(self._evidence(diagnoses), self.progress) if diagnoses else []
+        self._write(manifest, measurements, counts, found)
+        return Run(self.directory.path)
+
+    def _open(self, opened: ExitStack) -> None:
+        """Open every component once; roles on equal models share one."""
+        models: list[Model] = []
+        for role, model in self.plan.models.items():
+            same = next((other for other in models if other == model), None)
+            if same is None:
+                models.append(model)
+                with self.progress.phase("load", f"loading model {model.name} for role {role}"):
+                    opened.enter_context(model.opened())
+            self.plan.models[role] = same or model
+        datasets = [task.dataset for task in self.plan.tasks]
+        others = [probe.data for probe in self.plan.probes if probe.data is not None]
+        judges = [judge for task in self.plan.tasks for judge in task.judges]
+        for component in (*datasets, *others, *judges, *(probe.diagnostic for probe in self.plan.probes)):
+            opened.enter_context(component.opened())
+        with self.progress.phase("survey", "reading the data"):
+            for dataset in (*datasets, *others):
+                self.surveys[dataset.name] = dataset, survey(dataset, self.plan.config.seed, dataset.limit)
+
+    def _diagnoses(self) -> Diagnoses | None:
+        if not self.plan.probes:
+            return None
+        evaluated = {task.dataset.name: self.surveys[task.dataset.name] for task in self.plan.tasks}
+        examinations = [
+            examine(probe, self.surveys if probe.data is not None else evaluated) for probe in self.plan.probes
+        ]
+        return Diagnoses(self.plan.models["target"].inside(), examinations)
+
+    def _evaluate(self, diagnoses: Diagnoses | None) -> None:
+        total = sum(self.surveys[t.dataset.name][1].chosen * t.dataset.epochs for t in self.plan.tasks)
+        done = self.directory.record_count()
+        if done >= total:
+            return
+        hub = self.plan.hub
+        with ExitStack() as stack:
+            outputs = stack.enter_context(Journal(self.directory.outputs_file))
+            records = stack.enter_context(Journal(self.directory.records_file))
+            answers = self.directory.answers_from(done)
+            if diagnoses:
+                stack.enter_context(diagnoses.riding())
+            stack.enter_context(self.progress.phase("evaluate", f"evaluating {total - done} samples"))
+            stack.enter_context(self.progress.samples(total, done))
+            engine = Engine(
+                self.plan.models, outputs, records, self.plan.config.seed, self.plan.config.window, answers,
+                progress=self.progress.update,
+            )  # fmt: skip
+            if hub.observes("deepsight_sample_done"):
+                engine.done = lambda record: hub.notify("deepsight_sample_done", record=record)
+            try:
+                engine.evaluate(self._jobs(), skip=done)
+            except Interrupted:
+                raise Interrupted(
+                    f"stopped; every answer so far is safe. Go on with: deepsight resume {self.directory.path}"
+                ) from None
+
+    def _jobs(self) -> Iterator[Job]:
+        for task in self.plan.tasks:
+            _, surveyed = self.surveys[task.dataset.name]
+            for epoch in range(task.dataset.epochs):
+                for sample in surveyed.select(task.dataset):
+                    yield Job(task.dataset, task.judges, sample, epoch)
+
+    def _score(self) -> tuple[list[Measurement], dict[str, int]]:
+        boards = {
+            task.dataset.name: Scoreboard(
+                task.dataset.name, task.metrics, task.dataset.breakdown, self.plan.config.seed
+            )
+            for task in self.plan.tasks
+        }
+        counts = {"records": 0, "unscored": 0, "errors": 0, "tokens_in": 0, "tokens_out": 0}
+        with self.progress.phase("score", "scoring" if boards else ""):
+            for record in self.directory.records():
+                boards[record.dataset].add(record)
+                _count(record, counts)
+            measurements = [m for board in boards.values() for m in board.measurements()]
+        return measurements, counts
+
+    def _evidence(self, diagnoses: Diagnoses) -> dict[str, Record]:
+        """The records that some diagnostic looks at, by sample id."""
+        wanted = {
+            sample.id
+            for examination in diagnoses.examinations
+            if examination.probe.data is None
+            for sample in examination.evidence.samples
+        }
+        return {record.id: record for record in self.directory.records() if record.epoch == 0 and record.id in wanted}
+
+    def _write(
+        self,
+        manifest: Manifest,
+        measurements: list[Measurement],
+        counts: dict[str, int],
+        diagnoses: list[Diagnosis],
+    ) -> None:
+        for number, diagnosis in enumerate(diagnoses):
+            write_json(self.directory.diagnoses / f"{number}-{diagnosis.diagnostic}.json", diagnosis)
+        report = build_report(manifest, self.progress.seconds, counts, measurements, diagnoses)
+        write_json(self.directory.report_file, report)
+        write_text(self.directory.path / "report.md", markdown(report))
+        failed = []
+        for reporter in self.plan.reporters:
+            try:
+                self.progress.say(f"· report: {reporter.write(self.directory.path)}")
+            except Exception as error:  # one that fails must not cost the others, nor the run
+                failed.append(f"reporter {reporter.name!r} failed: {type(error).__name__}: {error}")
+        self.plan.hub.notify("deepsight_run_finished", report=report)
+        if failed:
+            raise RunError("; ".join(failed) + f". The run itself is complete: {self.directory.path}")
+
+
+def _count(record: Record, counts: dict[str, int]) -> None:
+    counts["records"] += 1
+    counts["errors"] += record.output.error is not None
+    counts["unscored"] += any(judgement.status != "scored" for judgement in record.judgements)
+    replies: Iterable[Any] = [exchange.reply for exchange in record.transcript] or [record.output]
+    for reply in replies:
+        counts["tokens_in"] += getattr(reply, "tokens_in", 0)
+        counts["tokens_out"] += getattr(reply, "tokens_out", 0)
+
+
+def _default_name(plan: Plan) -> str:
+    subject = [task.dataset.name for task in plan.tasks] or [probe.diagnostic.name for probe in plan.probes]
+    target = plan.models.get("target")
+    variant = getattr(target, "variant", "") if target else ""
+    words = [datetime.now(UTC).strftime("%Y%m%d-%H%M%S"), *subject[:2], target.name if target else "", str(variant)]
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(word for word in words if word))
+
+
+def _role(reference: Reference) -> Mapping[str, Any]:
+    if isinstance(reference, Component | str):
+        return {"model": reference}
+    if "name" not in reference:
+        raise ConfigError(f"a model is given by its name or by a table with a name, not by {dict(reference)!r}")
+    return {"model": reference["name"], **{key: value for key, value in reference.items() if key != "name"}}
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else []

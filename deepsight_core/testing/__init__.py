@@ -1,0 +1,6 @@
+"""What a plugin author tests with: fakes of every kind, and a driver for protocols that needs no engine."""
+
+from deepsight_core.testing.fakes import KeywordJudge, ScriptedModel, TinyDataset
+from deepsight_core.testing.programs import Play, play
+
+__all__ = ["KeywordJudge", "Play", "ScriptedModel", "TinyDataset", "play"]
