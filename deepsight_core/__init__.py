@@ -12,47 +12,53 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from deepsight_core.components import (
-        Component,
-        Dataset,
-        Diagnostic,
-        Inbox,
-        Judge,
-        Metric,
-        Model,
-        Reporter,
-        Ticket,
+        Component as Component,
+        Dataset as Dataset,
+        Diagnostic as Diagnostic,
+        Inbox as Inbox,
+        Judge as Judge,
+        Metric as Metric,
+        Model as Model,
+        Reporter as Reporter,
+        Ticket as Ticket,
     )
-    from deepsight_core.evidence import Contrast, Evidence
-    from deepsight_core.hookspecs import hookimpl
-    from deepsight_core.inside import Acts, Geometry, Inside, Prompt, Want
+    from deepsight_core.evidence import Contrast as Contrast, Evidence as Evidence
+    from deepsight_core.hookspecs import hookimpl as hookimpl
+    from deepsight_core.inside import (
+        Acts as Acts,
+        Geometry as Geometry,
+        Inside as Inside,
+        Prompt as Prompt,
+        Want as Want,
+    )
     from deepsight_core.protocol import (
-        Audio,
-        Diagnosis,
-        Exchange,
-        Finding,
-        Generate,
-        Image,
-        Judgement,
-        Likelihoods,
-        LogLikelihood,
-        Manifest,
-        Measurement,
-        Message,
-        Output,
-        Record,
-        Report,
-        Request,
-        Sample,
-        Site,
-        Steps,
-        Text,
-        assistant,
-        content_id,
-        system,
-        user,
+        Audio as Audio,
+        Diagnosis as Diagnosis,
+        Exchange as Exchange,
+        Finding as Finding,
+        Generate as Generate,
+        Image as Image,
+        Judgement as Judgement,
+        Likelihoods as Likelihoods,
+        LogLikelihood as LogLikelihood,
+        Manifest as Manifest,
+        Measurement as Measurement,
+        Message as Message,
+        Output as Output,
+        Record as Record,
+        Report as Report,
+        Request as Request,
+        Sample as Sample,
+        Site as Site,
+        Steps as Steps,
+        Text as Text,
+        assistant as assistant,
+        content_id as content_id,
+        system as system,
+        user as user,
     )
-    from deepsight_core.run import run
-    from deepsight_core.sources import Source
+    from deepsight_core.session import Run as Run, run as run
+    from deepsight_core.sources import Source as Source
 
 _HOMES = {
     "components": "Component Dataset Diagnostic Inbox Judge Metric Model Reporter Ticket",
@@ -61,7 +67,7 @@ _HOMES = {
     "inside": "Acts Geometry Inside Prompt Want",
     "protocol": "Audio Diagnosis Exchange Finding Generate Image Judgement Likelihoods LogLikelihood Manifest "
     "Measurement Message Output Record Report Request Sample Site Steps Text assistant content_id system user",
-    "run": "run",
+    "session": "Run run",
     "sources": "Source",
 }
 _HOME = {name: module for module, listed in _HOMES.items() for name in listed.split()}

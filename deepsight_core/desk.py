@@ -20,7 +20,8 @@ class QueuedInbox:
     def __init__(self) -> None:
         self._queue: deque[tuple[Ticket, Request]] = deque()
         self._changed = threading.Condition()
-        self._closed = False
+        self.closed = False
+        """Whether no more will come."""
 
     def put(self, requests: Sequence[tuple[Ticket, Request]]) -> None:
         with self._changed:
@@ -28,9 +29,8 @@ class QueuedInbox:
             self._changed.notify()
 
     def close(self) -> None:
-        """No more will come."""
         with self._changed:
-            self._closed = True
+            self.closed = True
             self._changed.notify()
 
     def clear(self) -> None:
@@ -39,7 +39,7 @@ class QueuedInbox:
 
     def take(self, most: int, wait: bool = True) -> list[tuple[Ticket, Request]]:
         with self._changed:
-            while wait and not self._queue and not self._closed:
+            while wait and not self._queue and not self.closed:
                 self._changed.wait()
             return [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
 
@@ -102,6 +102,8 @@ class Desk:
         try:
             for reply in model.stream(inbox):
                 self._outbox.put(reply)
+            if not inbox.closed:
+                raise ModelError("its stream ended without answering all that it was asked")
         except Exception as error:  # an adapter may break in any way; the engine's thread reports it
             failure = ModelError(f"model {model.name!r} broke: {type(error).__name__}: {error}")
             failure.__cause__ = error

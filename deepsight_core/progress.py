@@ -40,12 +40,14 @@ class Progress:
     @contextmanager
     def samples(self, total: int, done: int) -> Iterator[None]:
         """A bar over the samples of the run, of which `done` were on disk already."""
+        if self.quiet:
+            yield
+            return
         self._began = time.monotonic()
         self._bar = tqdm(
             total=total,
             initial=done,
             unit=" samples",
-            disable=self.quiet,
             file=sys.stderr,
             mininterval=0.5 if sys.stderr.isatty() else 5.0,
             dynamic_ncols=True,

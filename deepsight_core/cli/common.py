@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deepsight_core.run import Run
+    from deepsight_core.session import Run
 
 
 def add_run_options(parser: ArgumentParser) -> None:
@@ -62,7 +62,7 @@ def conduct(table: dict[str, Any], args: Namespace, assignments: list[str]) -> i
     from deepsight_core.config import configure, override
     from deepsight_core.hub import Hub
     from deepsight_core.progress import Progress
-    from deepsight_core.run import execute
+    from deepsight_core.session import execute
 
     config = configure(override({**table, **settings(args)}, assignments))
     return finish(execute(config, Hub(files=config.plugins), Progress(args.quiet)))

@@ -30,7 +30,7 @@ def main(args: Namespace) -> int:
         return conduct(table, args, expand(args.set))
     from deepsight_core.hub import Hub
     from deepsight_core.progress import Progress
-    from deepsight_core.run import resume
+    from deepsight_core.session import resume
 
     entries = override({"diagnose": entries}, expand(args.set))["diagnose"]
     return finish(resume(args.run, Hub(files=args.plugin), Progress(args.quiet), entries))

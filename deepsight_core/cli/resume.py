@@ -19,7 +19,7 @@ def main(args: Namespace) -> int:
     from deepsight_core.hub import Hub
     from deepsight_core.progress import Progress
     from deepsight_core.records import RunDirectory
-    from deepsight_core.run import resume
+    from deepsight_core.session import resume
 
     config = configure(RunDirectory.existing(args.run).manifest().config)
     return finish(resume(args.run, Hub(files=args.plugin or config.plugins), Progress(args.quiet)))

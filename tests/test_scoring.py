@@ -1,0 +1,172 @@
+"""Measurements and paired comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from deepsight_core import Judgement, Metric, Output, Record, Sample, user
+from deepsight_core.errors import RunMismatch
+from deepsight_core.scoring import Scoreboard, compare
+from deepsight_core.statistics import auroc, bootstrap, cluster_means, holm, mcnemar, permutation_p, wilson
+
+
+class Score(Metric):
+    """The judge's score."""
+
+    name = "score"
+    better = "higher"
+
+    def per_record(self, record: Record) -> float | None:
+        return record.judgements[0].score
+
+
+class Unbounded(Score):
+    name = "unbounded"
+    bounds = None
+
+
+class Ratio(Score):
+    """Not a mean: the largest score."""
+
+    name = "largest"
+
+    def compute(self, records: Sequence[Record]) -> float | None:
+        return max((record.judgements[0].score or 0.0 for record in records), default=None)
+
+
+def records(scores: Sequence[float | None], groups: Sequence[str] | None = None) -> list[Record]:
+    return [
+        Record(
+            dataset="d",
+            sample=Sample(
+                id=f"s{n}", messages=(user("x"),), group=groups[n] if groups else None, labels={"even": n % 2 == 0}
+            ),
+            output=Output(text="x"),
+            judgements=(Judgement(judge="j", score=score, status="unparsed" if score is None else "scored"),),
+        )
+        for n, score in enumerate(scores)
+    ]
+
+
+def board(metric: Metric, rows: list[Record], breakdown: Sequence[str] = ()) -> Scoreboard:
+    scoreboard = Scoreboard("d", [metric], breakdown)
+    for record in rows:
+        scoreboard.add(record)
+    return scoreboard
+
+
+def test_a_proportion_of_independent_records_has_a_wilson_interval() -> None:
+    (m,) = board(Score(), records([1.0] * 8 + [0.0] * 2)).measurements()
+    assert (m.value, m.method) == (0.8, "wilson")
+    assert (m.low, m.high) == (pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4))
+
+
+def test_wilson_agrees_with_published_values() -> None:
+    assert wilson(0, 10) == (0.0, pytest.approx(0.2775, abs=1e-4))  # Newcombe 1998, method 3
+    assert wilson(81, 263) == (pytest.approx(0.2553, abs=1e-4), pytest.approx(0.3662, abs=1e-4))
+
+
+def test_records_of_one_cluster_are_resampled_together() -> None:
+    scores = [1.0, 1.0, 0.0, 0.0] * 10
+    pairs = [f"g{n // 2}" for n in range(40)]
+    (clustered,) = board(Score(), records(scores, pairs)).measurements()
+    (single,) = board(Score(), records(scores)).measurements()
+    assert clustered.method == "cluster bootstrap" and clustered.clusters == 20
+    assert clustered.high is not None and clustered.low is not None and single.high is not None
+    assert clustered.high - clustered.low > 1.2 * (single.high - (single.low or 0))
+
+
+def test_unscored_records_widen_worst_and_best_but_not_the_value() -> None:
+    (m,) = board(Score(), records([1.0, 1.0, 0.0, None, None])).measurements()
+    assert (m.value, m.count, m.unscored) == (pytest.approx(2 / 3), 3, 2)
+    assert (m.worst, m.best) == (pytest.approx(0.4), pytest.approx(0.8))
+
+
+def test_worst_and_best_follow_the_direction() -> None:
+    class Lower(Score):
+        better = "lower"
+
+    (m,) = board(Lower(), records([1.0, 0.0, None])).measurements()
+    assert m.worst == pytest.approx(2 / 3) and m.best == pytest.approx(1 / 3)
+    (unbounded,) = board(Unbounded(), records([1.0, 0.0, None])).measurements()
+    assert unbounded.worst is None and unbounded.best is None
+
+
+def test_an_empty_denominator_gives_nothing_rather_than_zero() -> None:
+    (m,) = board(Score(), records([None, None])).measurements()
+    assert (m.value, m.low, m.count, m.unscored) == (None, None, 0, 2)
+
+
+def test_groups_follow_the_whole_in_order() -> None:
+    found = board(Score(), records([1.0, 0.0, 1.0, 0.0]), ["even", "absent"]).measurements()
+    assert [(m.group, m.value) for m in found] == [("all", 0.5), ("even=false", 0.0), ("even=true", 1.0)]
+
+
+def test_a_metric_that_is_no_mean_is_bootstrapped_over_clusters() -> None:
+    (m,) = board(Ratio(), records([0.1, 0.5, 0.9, None])).measurements()
+    assert (m.value, m.count, m.unscored, m.method) == (0.9, 3, 1, "cluster bootstrap")
+    assert m.low is not None and 0.1 <= m.low <= 0.9 and m.high == 0.9
+
+
+def test_the_cluster_bootstrap_covers_the_truth_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(1)
+    hits = 0
+    for trial in range(200):
+        effect = np.repeat(rng.normal(size=30), 3)
+        values = effect + rng.normal(size=90)
+        low, high = np.quantile(cluster_means(values, np.repeat(np.arange(30), 3), 400, trial), [0.025, 0.975])
+        hits += low <= 0 <= high
+    assert 0.88 <= hits / 200 <= 0.99
+
+
+def test_two_runs_are_compared_on_the_samples_that_both_scored() -> None:
+    a = records([1.0] * 10 + [0.0] * 10 + [None])
+    b = records([1.0] * 2 + [0.0] * 18 + [1.0])
+    result = compare("d", Score(), a, b)
+    assert (result.a, result.b, result.difference) == (0.5, 0.1, pytest.approx(-0.4))
+    assert (result.count, result.left_out, result.method) == (20, 1, "mcnemar")
+    assert result.p == pytest.approx(2 * 0.5**8)
+    assert result.high is not None and result.high < 0
+
+
+def test_runs_that_share_nothing_are_not_compared() -> None:
+    with pytest.raises(RunMismatch, match="share no scored sample"):
+        compare("d", Score(), records([1.0]), records([None]))
+
+
+def test_clustered_outcomes_are_compared_by_a_paired_bootstrap() -> None:
+    groups = [f"g{n // 2}" for n in range(20)]
+    result = compare("d", Score(), records([0.0] * 20, groups), records([1.0] * 15 + [0.0] * 5, groups))
+    assert result.method == "paired bootstrap" and result.p is not None and result.p < 0.01
+
+
+def test_mcnemar_is_exact_and_symmetric() -> None:
+    assert mcnemar(0, 0) == 1.0
+    assert mcnemar(5, 0) == mcnemar(0, 5) == pytest.approx(2 / 32)
+    assert mcnemar(6, 6) == 1.0
+
+
+def test_auroc_counts_ties_half_and_is_nan_without_both_classes() -> None:
+    assert auroc([1, 2, 3, 4], [0, 0, 1, 1]) == 1.0
+    assert auroc([1, 1, 1, 1], [0, 1, 0, 1]) == 0.5
+    assert auroc([2, 1, 3, 2], [1, 0, 1, 0]) == pytest.approx(0.875)
+    assert np.isnan(auroc([1, 2], [1, 1]))
+
+
+def test_permutation_p_is_never_zero_and_can_be_two_sided() -> None:
+    null = np.arange(99) / 99
+    assert permutation_p(2.0, null) == pytest.approx(0.01)
+    assert permutation_p(-2.0, null) == 1.0
+    assert permutation_p(-2.0, null, two_sided=True) == pytest.approx(0.01)
+
+
+def test_holm_is_monotone_and_keeps_the_order_given() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+def test_a_bootstrap_leaves_out_draws_without_a_value() -> None:
+    low, high = bootstrap(lambda rows: float("nan") if 0 in rows else 1.0, np.arange(5), resamples=50)
+    assert (low, high) == (1.0, 1.0)
