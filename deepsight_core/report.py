@@ -50,7 +50,7 @@ def terminal(report: Report) -> str:
     blocks = [_title(report)]
     rows = [_measurement_row(measurement) for measurement in headline(report)]
     if rows:
-        blocks.append(aligned(("data set", "measure", "value", "95 % interval", "n", "unscored"), rows))
+        blocks.append(aligned(("data set", "measure", "judge", "value", "95 % interval", "n", "unscored"), rows))
     for diagnosis in report.diagnoses:
         heading = " ".join(word for word in (diagnosis.diagnostic, diagnosis.mode) if word)
         if diagnosis.error:
@@ -70,11 +70,12 @@ def markdown(report: Report) -> str:
     lines += [f"> {note}" for note in report.notes]
     lines += ["", "## Measurements", ""]
     lines += _markdown_table(
-        ("data set", "measure", "group", "value", "95 % interval", "worst … best", "n", "unscored"),
+        ("data set", "measure", "judge", "group", "value", "95 % interval", "worst … best", "n", "unscored"),
         [
             (
                 m.dataset,
                 f"{m.metric} {ARROW[m.better]}",
+                m.judge or "",
                 m.group,
                 number(m.value),
                 interval(m.low, m.high),
@@ -140,7 +141,7 @@ def _describe(target: Mapping[str, object]) -> str:
 
 def _measurement_row(m: Measurement) -> tuple[str, ...]:
     name = f"{m.metric} {ARROW[m.better]}".strip()
-    return m.dataset, name, number(m.value), interval(m.low, m.high), str(m.count), str(m.unscored)
+    return m.dataset, name, m.judge or "", number(m.value), interval(m.low, m.high), str(m.count), str(m.unscored)
 
 
 def _finding_row(f: Finding) -> tuple[str, ...]:

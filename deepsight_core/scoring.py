@@ -51,8 +51,17 @@ class Column:
 class Scoreboard:
     """Scores the records of one data set as they stream by."""
 
-    def __init__(self, dataset: str, metrics: Sequence[Metric], breakdown: Sequence[str], seed: int = 0) -> None:
+    def __init__(
+        self,
+        dataset: str,
+        metrics: Sequence[Metric],
+        breakdown: Sequence[str] = (),
+        seed: int = 0,
+        judge: str | None = None,
+    ) -> None:
         self.dataset, self.metrics, self.breakdown, self.seed = dataset, metrics, breakdown, seed
+        self.judge = judge
+        """The data set's first judge, whose verdict counts where a metric names none."""
         self._columns: dict[tuple[int, str], Column] = {}
 
     def add(self, record: Record) -> None:
@@ -70,7 +79,8 @@ class Scoreboard:
             groups = sorted(group for n, group in self._columns if n == number and group != ALL)
             for group in [ALL, *groups]:
                 column = self._columns.get((number, group), Column())
-                found.append(measure(metric, column, self.dataset, group, self.seed))
+                measured = measure(metric, column, self.dataset, group, self.seed)
+                found.append(measured.model_copy(update={"judge": metric.judge or self.judge}))
         return tuple(found)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deepsight_core.components import Component, Dataset, Model, Spec
-from deepsight_core.config import Plan, RunConfig, configure
+from deepsight_core.config import Plan, RunConfig, Task, configure
 from deepsight_core.diagnosis import Diagnoses, examine
 from deepsight_core.engine import Engine, Job
 from deepsight_core.errors import ConfigError, Interrupted, RunError
@@ -183,12 +183,7 @@ class _Session:
                     yield Job(task.dataset, task.judges, sample, epoch)
 
     def _score(self) -> tuple[list[Measurement], dict[str, int]]:
-        boards = {
-            task.dataset.name: Scoreboard(
-                task.dataset.name, task.metrics, task.dataset.breakdown, self.plan.config.seed
-            )
-            for task in self.plan.tasks
-        }
+        boards = {task.dataset.name: self._board(task) for task in self.plan.tasks}
         counts = {"records": 0, "unscored": 0, "errors": 0, "tokens_in": 0, "tokens_out": 0}
         with self.progress.phase("score", "scoring" if boards else ""):
             for record in self.directory.records():
@@ -196,6 +191,10 @@ class _Session:
                 _count(record, counts)
             measurements = [m for board in boards.values() for m in board.measurements()]
         return measurements, counts
+
+    def _board(self, task: Task) -> Scoreboard:
+        first = task.judges[0].name if task.judges else None
+        return Scoreboard(task.dataset.name, task.metrics, task.dataset.breakdown, self.plan.config.seed, first)
 
     def _evidence(self, diagnoses: Diagnoses) -> dict[str, Record]:
         """The records that some diagnostic looks at, by sample id."""
