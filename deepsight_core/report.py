@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -54,13 +55,13 @@ def terminal(report: Report) -> str:
     for diagnosis in report.diagnoses:
         heading = " ".join(word for word in (diagnosis.diagnostic, diagnosis.mode) if word)
         if diagnosis.error:
-            blocks.append(f"{heading}: FAILED: {diagnosis.error}")
+            blocks.append(_wrapped(f"{heading}: FAILED: {diagnosis.error}"))
             continue
         findings = [_finding_row(finding) for finding in diagnosis.findings if finding.headline]
         table = aligned(("finding", "value", "95 % interval", "null", "p"), findings) if findings else ""
-        blocks.append("\n".join(part for part in (f"{heading}: {diagnosis.summary}", table) if part))
+        blocks.append("\n".join(part for part in (_wrapped(f"{heading}: {diagnosis.summary}"), table) if part))
     if report.notes:
-        blocks.append("\n".join(f"note: {note}" for note in report.notes))
+        blocks.append("\n".join(_wrapped(f"note: {note}") for note in report.notes))
     return "\n\n".join(blocks)
 
 
@@ -147,6 +148,10 @@ def _measurement_row(m: Measurement) -> tuple[str, ...]:
 def _finding_row(f: Finding) -> tuple[str, ...]:
     name = f"{f.name} ({_site(f)})" if _site(f) else f.name
     return name, number(f.value), interval(f.low, f.high), interval(f.null_low, f.null_high), number(f.p)
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 110, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def _site(finding: Finding) -> str:

@@ -85,8 +85,8 @@ class Scoreboard:
 
 
 def measure(metric: Metric, column: Column, dataset: str, group: str = ALL, seed: int = 0) -> Measurement:
-    """One metric over one group. Proportions of independent records get a Wilson interval, everything else a bootstrap
-    over clusters."""
+    """One metric over one group. Proportions of independent records get a Wilson interval, as do those of 0 and 1
+    (over clusters); everything else gets a bootstrap over clusters."""
     value, interval, method = _estimate(metric, column, seed)
     worst, best = _extremes(metric, column)
     return Measurement(
@@ -116,8 +116,10 @@ def _estimate(metric: Metric, column: Column, seed: int) -> Estimate:
     values = np.asarray(column.values)
     mean = float(values.mean())
     clusters = len(set(column.clusters))
-    if np.isin(values, (0.0, 1.0)).all() and metric.bounds == (0.0, 1.0) and clusters == len(values):
-        return mean, wilson(values.sum(), len(values)), "wilson"
+    proportion = metric.bounds == (0.0, 1.0) and bool(np.isin(values, (0.0, 1.0)).all())
+    if proportion and (clusters == len(values) or mean in (0.0, 1.0)):
+        # When all outcomes are equal a bootstrap would claim certainty; the clusters are what was drawn independently.
+        return mean, wilson(mean * clusters, clusters), "wilson"
     if clusters < 2:
         return mean, None, "none"
     return mean, percentile_interval(cluster_means(values, column.clusters, seed=seed)), "cluster bootstrap"

@@ -19,7 +19,9 @@ def wilson(successes: float, count: int, level: float = 0.95) -> Interval:
     p = successes / count
     centre = (p + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * sqrt(p * (1 - p) / count + z * z / (4 * count * count))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    low = 0.0 if successes == 0 else centre - half  # exactly, where rounding would leave 1e-17
+    high = 1.0 if successes == count else centre + half
+    return low, high
 
 
 def cluster_means(values: ArrayLike, clusters: ArrayLike, resamples: int = 2000, seed: int = 0) -> Floats:

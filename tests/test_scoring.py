@@ -79,6 +79,11 @@ def test_records_of_one_cluster_are_resampled_together() -> None:
     assert clustered.high - clustered.low > 1.2 * (single.high - (single.low or 0))
 
 
+def test_outcomes_that_are_all_equal_do_not_claim_certainty() -> None:
+    (m,) = board(Score(), records([0.0] * 20, [f"g{n // 2}" for n in range(20)])).measurements()
+    assert (m.value, m.low, m.high) == (0.0, 0.0, pytest.approx(0.2775, abs=1e-4)), "as 0 of 10 clusters"
+
+
 def test_unscored_records_widen_worst_and_best_but_not_the_value() -> None:
     (m,) = board(Score(), records([1.0, 1.0, 0.0, None, None])).measurements()
     assert (m.value, m.count, m.unscored) == (pytest.approx(2 / 3), 3, 2)
