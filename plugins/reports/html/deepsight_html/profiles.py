@@ -48,7 +48,7 @@ def site_name(site: Site | None) -> str:
 
 
 def profiles(findings: Sequence[Finding]) -> tuple[Profile, ...]:
-    """A figure for every quantity that was measured at more than one layer.
+    """A figure for every quantity that was measured at more than one layer of some place.
 
     A quantity of the same unit whose name contains the other's ("difference-of-means auroc", "auroc") is drawn beside
     it. A control of the same unit that was not itself measured over layers becomes a horizontal line.
@@ -67,7 +67,7 @@ def profiles(findings: Sequence[Finding]) -> tuple[Profile, ...]:
     return tuple(
         _profile(base, families[base], [control for control in controls if _compares(control, base)])
         for base in sorted(families, key=lambda base: order[base])
-        if len({_layer(finding) for finding in families[base]}) > 1
+        if _most_layers(families[base]) > 1
     )
 
 
@@ -90,6 +90,14 @@ def _layer(finding: Finding) -> int | None:
     """The layer of a finding about a whole layer: heads and units are places of their own."""
     site = finding.site
     return None if site is None or site.head is not None or site.unit is not None else site.layer
+
+
+def _most_layers(findings: Sequence[Finding]) -> int:
+    """Layers in the fullest panel: one number for each of two places is no profile."""
+    layers: dict[Place, set[int | None]] = defaultdict(set)
+    for finding in findings:
+        layers[_place(finding.site)].add(_layer(finding))
+    return max(len(found) for found in layers.values())
 
 
 def _named_after(finding: Finding, base: Quantity) -> bool:

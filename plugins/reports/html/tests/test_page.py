@@ -165,6 +165,14 @@ def test_one_layer_only_makes_no_profile_but_stays_in_the_table(written: Written
     assert words(section.one(class_="findings").all("td")[0]) == "resid_out 0"
 
 
+def test_one_number_for_each_of_two_places_makes_no_profile() -> None:
+    found = [
+        Finding(name="first layer", value=layer, site=Site(kind="resid_out", layer=layer, position=position))
+        for layer, position in ((14, "last"), (20, "end-of-instruction"))
+    ]
+    assert profiles(found) == ()
+
+
 def test_a_name_keeps_its_colour_in_every_panel() -> None:
     findings = [
         *layers("auroc", [0.5, 0.6], position="last"),
