@@ -200,8 +200,9 @@ class Model(Component):
         Called on an opened model."""
         return ""
 
-    def inside(self) -> Inside:
-        """The opened model's inside, for capability "whitebox"."""
+    def inside(self, store: Path | None = None) -> Inside:
+        """The opened model's inside, for capability "whitebox". With `store`, a folder, captured activations are kept
+        there and found again."""
         raise CapabilityError(f"model {self.name!r} cannot be looked into (capability 'whitebox')")
 
 

@@ -57,6 +57,8 @@ class RunConfig(Value):
     diagnose: tuple[Diagnose, ...] = ()
     reports: tuple[Any, ...] | None = None
     """Reporters; None for every one installed."""
+    activations: bool = True
+    """Keep captured activations in the run directory."""
     window: int = Field(512, ge=1)
     """Samples in flight at a time."""
 
@@ -151,6 +153,7 @@ class Plan:
                 for probe in self.probes
             ],
             "reports": [reporter.spec() for reporter in self.reporters],
+            "activations": self.config.activations,
             "window": self.config.window,
         }
 
@@ -236,7 +239,7 @@ def _model(hub: Hub, role: str, table: Mapping[str, Any]) -> Model:
     if not isinstance(table.get("model"), (str, Model)):
         raise ConfigError(f'role {role!r} needs a model: {role} = {{ model = "...", ... }}')
     if isinstance(table["model"], Model):
-        return table["model"]
+        return _typed(Model, hub.create("model", table["model"]))
     options = {key: value for key, value in table.items() if key != "model"}
     return _typed(Model, hub.create("model", {"name": table["model"], **options}))
 

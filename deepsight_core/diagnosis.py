@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 
 from deepsight_core.components import Dataset
 from deepsight_core.config import Probe
@@ -31,19 +31,25 @@ class Examination:
         try:
             self.wants = tuple(self.probe.diagnostic.wants(self.evidence, inside.geometry))
         except Exception as error:
-            self._failed(error)
+            self.fail(error)
+
+    def see(self, records: Mapping[str, Record]) -> None:
+        """Add the records, once they are there."""
+        samples = self.evidence.samples
+        known = tuple(records[sample.id] for sample in samples if sample.id in records)
+        self.evidence = Evidence(samples, known, self.evidence.contrast_by)
 
     def conclude(self, acts: Acts, inside: Inside) -> Diagnosis:
         try:
             return self.probe.diagnostic.diagnose(self.evidence, acts, inside)
         except Exception as error:
-            self._failed(error)
+            self.fail(error)
             return self.failure()
 
     def failure(self) -> Diagnosis:
         return Diagnosis(diagnostic=self.probe.diagnostic.name, error=self.error)
 
-    def _failed(self, error: Exception) -> None:
+    def fail(self, error: Exception) -> None:
         """A diagnostic may fail in any way; a bug's traceback goes to the log, its cause to the report."""
         if not isinstance(error, DeepSightError):
             log.error("diagnostic %s failed", self.probe.diagnostic.name, exc_info=error)
@@ -55,43 +61,55 @@ class Diagnoses:
 
     def __init__(self, inside: Inside, examinations: Sequence[Examination]) -> None:
         self.inside, self.examinations = inside, examinations
+        self.remarks: list[str] = []
+        """How the activations came about and how faithful they are, once captured."""
         for examination in examinations:
             examination.plan(inside)
 
-    def riding(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def riding(self) -> Iterator[None]:
         """Lets captures ride on generation, where anything was asked that can."""
-        wants = _union(examination.wants for examination in self.examinations)
+        wants = _union(self.examinations)
         prompts = {prompt.id: prompt for examination in self.examinations for prompt in examination.evidence.prompts}
-        return self.inside.ride(wants, list(prompts.values())) if wants else nullcontext()
+        with ExitStack() as stack:
+            if wants:
+                # A want that cannot be met must not cost the evaluation; the capture will say whose it is.
+                with suppress(DeepSightError):
+                    stack.enter_context(self.inside.ride(wants, list(prompts.values())))
+            yield
 
     def conclude(self, records: Mapping[str, Record], progress: Progress) -> list[Diagnosis]:
         """Capture what was not ridden, once for all diagnostics that look at the same samples, and diagnose."""
-        shared: dict[tuple[str, ...], Acts] = {}
+        together: dict[tuple[str, ...], list[Examination]] = {}
+        for examination in self.examinations:
+            examination.see(records)
+            if examination.error is None:
+                together.setdefault(tuple(sample.id for sample in examination.evidence.samples), []).append(examination)
+        acts: dict[int, Acts] = {}
+        for group in together.values():
+            with progress.phase("capture", "capturing activations"):
+                acts.update(self._capture(group))
         found = []
         for examination in self.examinations:
-            evidence = examination.evidence
-            known = tuple(records[sample.id] for sample in evidence.samples if sample.id in records)
-            examination.evidence = evidence = Evidence(evidence.samples, known, evidence.contrast_by)
-            if examination.error is None:
-                ids = tuple(sample.id for sample in evidence.samples)
-                try:
-                    if ids not in shared:
-                        with progress.phase("capture", "capturing activations"):
-                            shared[ids] = self.inside.run(self._wants_on(ids), evidence.prompts)
-                    with progress.phase("diagnose", f"diagnosing: {examination.probe.diagnostic.name}"):
-                        found.append(examination.conclude(shared[ids], self.inside))
-                    continue
-                except DeepSightError as error:  # the capture itself: too large, a text beyond the context
-                    examination.error = str(error)
-            found.append(examination.failure())
+            if id(examination) in acts:
+                with progress.phase("diagnose", f"diagnosing: {examination.probe.diagnostic.name}"):
+                    found.append(examination.conclude(acts[id(examination)], self.inside))
+            else:
+                found.append(examination.failure())
         return found
 
-    def _wants_on(self, ids: tuple[str, ...]) -> tuple[Want, ...]:
-        return _union(
-            examination.wants
-            for examination in self.examinations
-            if tuple(sample.id for sample in examination.evidence.samples) == ids
-        )
+    def _capture(self, group: Sequence[Examination]) -> dict[int, Acts]:
+        """One pass for all; when it fails, one for each, so that only the diagnostic at fault goes without."""
+        prompts = group[0].evidence.prompts
+        try:
+            acts = self.inside.run(_union(group), prompts)
+        except Exception as error:  # a want out of range, a text beyond the context, no memory
+            if len(group) == 1:
+                group[0].fail(error)
+                return {}
+            return {key: found for one in group for key, found in self._capture([one]).items()}
+        self.remarks.append(_remark(acts))
+        return {id(examination): acts for examination in group}
 
 
 def examine(probe: Probe, surveys: Mapping[str, tuple[Dataset, Survey]]) -> Examination:
@@ -114,5 +132,16 @@ def examine(probe: Probe, surveys: Mapping[str, tuple[Dataset, Survey]]) -> Exam
     return Examination(probe, tuple(samples))
 
 
-def _union(groups: Iterable[Sequence[Want]]) -> tuple[Want, ...]:
-    return tuple(dict.fromkeys(want for group in groups for want in group))
+def _remark(acts: Acts) -> str:
+    origins = ", ".join(f"{count} {origin}" for origin, count in sorted(acts.captured.items()) if count)
+    origin = f" ({origins})" if origins else ""
+    if acts.error is None:
+        return f"activations of {len(acts.ids)} prompts{origin}"
+    return (
+        f"activations of {len(acts.ids)} prompts{origin}; two of them recomputed alone, without padding, differ by at "
+        f"most {acts.error:.1e} (relative)"
+    )
+
+
+def _union(examinations: Iterable[Examination]) -> tuple[Want, ...]:
+    return tuple(dict.fromkeys(want for examination in examinations for want in examination.wants))

@@ -17,6 +17,7 @@ def build_report(
     counts: Mapping[str, int],
     measurements: Sequence[Measurement],
     diagnoses: Sequence[Diagnosis],
+    remarks: Sequence[str] = (),
 ) -> Report:
     return Report(
         manifest=manifest,
@@ -25,7 +26,7 @@ def build_report(
         counts=counts,
         measurements=tuple(measurements),
         diagnoses=tuple(diagnoses),
-        notes=tuple(_notes(manifest, counts, diagnoses)),
+        notes=(*_notes(manifest, counts, diagnoses), *remarks),
     )
 
 

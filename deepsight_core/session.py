@@ -16,7 +16,7 @@ from deepsight_core.engine import Engine, Job
 from deepsight_core.errors import ConfigError, Interrupted, RunError
 from deepsight_core.hub import Hub
 from deepsight_core.progress import Progress
-from deepsight_core.protocol import Diagnosis, Manifest, Measurement, Record, Report
+from deepsight_core.protocol import Manifest, Measurement, Record, Report
 from deepsight_core.provenance import make_manifest, require_same
 from deepsight_core.records import Journal, RunDirectory, write_json, write_text
 from deepsight_core.report import build_report, markdown
@@ -117,7 +117,10 @@ class _Session:
             self._evaluate(diagnoses)
             measurements, counts = self._score()
             found = diagnoses.conclude(self._evidence(diagnoses), self.progress) if diagnoses else []
-        self._write(manifest, measurements, counts, found)
+        report = build_report(
+            manifest, self.progress.seconds, counts, measurements, found, diagnoses.remarks if diagnoses else ()
+        )
+        self._write(report)
         return Run(self.directory.path)
 
     def _open(self, opened: ExitStack) -> None:
@@ -146,7 +149,8 @@ class _Session:
         examinations = [
             examine(probe, self.surveys if probe.data is not None else evaluated) for probe in self.plan.probes
         ]
-        return Diagnoses(self.plan.models["target"].inside(), examinations)
+        store = self.directory.path / "activations" if self.plan.config.activations else None
+        return Diagnoses(self.plan.models["target"].inside(store), examinations)
 
     def _evaluate(self, diagnoses: Diagnoses | None) -> None:
         total = sum(self.surveys[t.dataset.name][1].chosen * t.dataset.epochs for t in self.plan.tasks)
@@ -206,16 +210,9 @@ class _Session:
         }
         return {record.id: record for record in self.directory.records() if record.epoch == 0 and record.id in wanted}
 
-    def _write(
-        self,
-        manifest: Manifest,
-        measurements: list[Measurement],
-        counts: dict[str, int],
-        diagnoses: list[Diagnosis],
-    ) -> None:
-        for number, diagnosis in enumerate(diagnoses):
+    def _write(self, report: Report) -> None:
+        for number, diagnosis in enumerate(report.diagnoses):
             write_json(self.directory.diagnoses / f"{number}-{diagnosis.diagnostic}.json", diagnosis)
-        report = build_report(manifest, self.progress.seconds, counts, measurements, diagnoses)
         write_json(self.directory.report_file, report)
         write_text(self.directory.path / "report.md", markdown(report))
         failed = []

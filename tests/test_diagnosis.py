@@ -1,0 +1,191 @@
+"""The joint run: one capture for all diagnostics, on the samples that were evaluated, and failures kept apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deepsight_core import (
+    Acts,
+    Diagnosis,
+    Diagnostic,
+    Evidence,
+    Finding,
+    Geometry,
+    Inside,
+    Record,
+    Sample,
+    Want,
+    run,
+    user,
+)
+from deepsight_core.errors import CapabilityError, ConfigError, DiagnosticError
+from deepsight_core.hub import Hub
+from deepsight_core.protocol import Judgement, Output
+from deepsight_core.session import Run
+from deepsight_core.testing import GlassInside, GlassModel, ScriptedModel, TinyDataset
+
+
+class Gap(Diagnostic):
+    """Distance of the cohorts' means along the first coordinate, layer by layer."""
+
+    name = "gap"
+    layers: tuple[int, ...] | None = None
+
+    def wants(self, evidence: Evidence, geometry: Geometry) -> Sequence[Want]:
+        return [Want(layers=self.layers)]
+
+    def diagnose(self, evidence: Evidence, acts: Acts, inside: Inside) -> Diagnosis:
+        contrast = evidence.contrast()
+        rows = acts.rows(contrast.ids)
+        (want,) = self.wants(evidence, inside.geometry)
+        findings = []
+        for layer, array in acts.by_layer(want):
+            first = array[rows, 0, 0]
+            gap = float(first[contrast.y == 1].mean() - first[contrast.y == 0].mean())
+            findings.append(Finding(name=f"gap {layer}", value=gap))
+        table = {
+            id: {"answered": str(record.output.text != "")} for id in contrast.ids if (record := evidence.record(id))
+        }
+        return Diagnosis(diagnostic=self.name, findings=tuple(findings), table=table)
+
+
+class Bug(Gap):
+    name = "bug"
+
+    def diagnose(self, evidence: Evidence, acts: Acts, inside: Inside) -> Diagnosis:
+        raise ZeroDivisionError("a mistake of the author")
+
+
+HARMFUL = tuple(f"tiny-{number}" for number in range(0, 20, 2))
+
+
+def joint(hub: Hub, out: Path, *diagnose: Any, **options: Any) -> Run:
+    hub.adopt(Gap, Bug)
+    model = GlassModel(planted=HARMFUL)
+    return run(model, [TinyDataset(size=20)], diagnose, hub=hub, out=out, quiet=True, reports=[], **options)
+
+
+def test_a_joint_run_diagnoses_the_samples_that_it_evaluated(hub: Hub, out: Path) -> None:
+    made = joint(hub, out, "gap")
+    (diagnosis,) = made.report.diagnoses
+    gaps = [finding.value or 0.0 for finding in diagnosis.findings]
+    assert max(map(abs, gaps[:2])) < 2 < 3 < min(gaps[2:]), "planted from layer 2 on"
+    assert set(diagnosis.table) == {record.id for record in made.records()}
+    assert diagnosis.table["tiny-0"] == {"answered": "True"}
+    assert "activations of 20 prompts (20 computed)" in made.report.notes[-1]
+
+
+def test_one_pass_serves_all_diagnostics(hub: Hub, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[GlassInside] = []
+
+    def inside(self: GlassModel, store: Path | None = None) -> GlassInside:
+        seen.append(GlassInside())
+        return seen[-1]
+
+    monkeypatch.setattr(GlassModel, "inside", inside)
+    joint(hub, out, "gap", {"name": "gap", "layers": [1]})
+    assert [one.passes for one in seen] == [1]
+
+
+def test_a_diagnostic_that_fails_is_named_and_the_others_still_run(hub: Hub, out: Path) -> None:
+    made = joint(hub, out, "bug", {"name": "gap", "layers": [7]}, "gap")
+    broken, impossible, fine = made.report.diagnoses
+    assert broken.error == "ZeroDivisionError: a mistake of the author"
+    assert impossible.error is not None and "layer 7 is out of range" in impossible.error
+    assert fine.error is None and fine.findings
+    assert any("diagnostic gap failed: layer 7" in note for note in made.report.notes)
+    assert made.report.counts["records"] == 20
+
+
+def test_diagnoses_can_be_added_to_a_finished_run(hub: Hub, out: Path) -> None:
+    from deepsight_core.progress import Progress
+    from deepsight_core.session import resume
+
+    made = joint(hub, out, name="r")
+    before = (made.path / "outputs.jsonl").read_bytes()
+    resume(made.path, hub, Progress(quiet=True), [{"diagnostic": "gap", "contrast": "label:harmful"}])
+    assert [diagnosis.diagnostic for diagnosis in made.report.diagnoses] == ["gap"]
+    assert (made.path / "outputs.jsonl").read_bytes() == before
+
+
+def test_a_data_set_can_be_diagnosed_without_being_asked(hub: Hub, out: Path) -> None:
+    from deepsight_core.config import configure
+    from deepsight_core.progress import Progress
+    from deepsight_core.session import execute
+
+    hub.adopt(Gap, GlassModel)
+    roles = {"target": {"model": "glass", "planted": HARMFUL}}
+    entry = {"diagnostic": "gap", "data": {"name": "tiny", "size": 12}, "limit": 8}
+    made = execute(
+        configure({"roles": roles, "diagnose": [entry], "out": out, "reports": []}), hub, Progress(quiet=True)
+    )
+    (diagnosis,) = made.report.diagnoses
+    assert diagnosis.error is None and diagnosis.table == {}
+    assert "activations of 8 prompts" in made.report.notes[-1]
+    assert list(made.records()) == []
+
+
+def test_a_model_that_cannot_be_looked_into_is_refused_before_anything_runs(hub: Hub, out: Path) -> None:
+    hub.adopt(Gap)
+    with pytest.raises(CapabilityError, match="'gap' needs a target with capability 'whitebox'"):
+        run(ScriptedModel(), [TinyDataset()], ["gap"], hub=hub, out=out, quiet=True)
+
+
+# --- Cohorts --------------------------------------------------------------------------------------
+
+
+def evidence() -> Evidence:
+    samples, records = [], []
+    for number, (harmful, verdict) in enumerate(
+        [
+            (True, "refused"),
+            (True, "complied"),
+            (False, "complied"),
+            (False, "refused"),
+            (True, None),
+            (None, "refused"),
+        ]
+    ):
+        labels: dict[str, Any] = {} if harmful is None else {"harmful": harmful, "kind": "a" if number % 2 else "b"}
+        sample = Sample(id=f"s{number}", messages=(user("x"),), labels=labels, group=f"g{number // 2}")
+        status = "unparsed" if verdict is None else "scored"
+        judged = Judgement(judge="j", label=verdict or "refused", status=status)  # type: ignore[arg-type]
+        samples.append(sample)
+        records.append(Record(dataset="d", sample=sample, output=Output(text=f"answer {number}"), judgements=(judged,)))
+    return Evidence(tuple(samples), tuple(records))
+
+
+def test_cohorts_are_chosen_by_label_by_value_and_by_verdict() -> None:
+    assert evidence().cohort("label:harmful") == ("s0", "s1", "s4")
+    assert evidence().cohort("label:harmful=false") == ("s2", "s3")
+    assert evidence().cohort("label:kind=a") == ("s1", "s3")
+
+
+def test_unscored_records_are_in_no_verdict_cohort() -> None:
+    assert evidence().cohort("verdict:refused") == ("s0", "s3", "s5")
+    assert evidence().cohort("verdict:complied") == ("s1", "s2")
+
+
+def test_a_contrast_leaves_out_what_it_knows_nothing_about_and_says_so() -> None:
+    contrast = evidence().contrast("label:harmful")
+    assert contrast.ids == ("s0", "s1", "s2", "s3", "s4") and list(contrast.y) == [1, 1, 0, 0, 1]
+    assert list(contrast.groups) == [0, 0, 1, 1, 2] and contrast.left_out == 1
+    assert list(evidence().contrast("verdict:refused").y) == [1, 0, 0, 1, 1]
+
+
+def test_a_contrast_with_one_side_only_is_refused_and_an_unknown_selector_named() -> None:
+    with pytest.raises(DiagnosticError, match="needs samples on both sides, but no sample carries it"):
+        evidence().contrast("label:colour")
+    with pytest.raises(DiagnosticError, match="all 5 samples are on one side"):
+        evidence().contrast("verdict:unheard-of")
+    with pytest.raises(ConfigError, match="unknown selector 'harmful'"):
+        evidence().contrast("harmful")
+
+
+def test_prompts_carry_the_judged_answer_once_there_is_one() -> None:
+    assert [prompt.answer for prompt in evidence().prompts][:2] == ["answer 0", "answer 1"]
+    assert Evidence(evidence().samples).prompts[0].answer is None
