@@ -37,6 +37,7 @@ class Tally:
     """What happened so far."""
 
     records: int = 0
+    """Finished, if not yet written: they leave in the order of the data."""
     unscored: int = 0
     errors: int = 0
     tokens_in: int = 0
@@ -241,7 +242,7 @@ class _Loop:
         assert record is not None
         live.judge = judge = next(live.judges, None)
         if judge is None:
-            live.finished = True
+            self._finish(live, record)
             return
         if reason := unscorable(record.output):
             self._judged(live, Judgement(judge=judge.name, status="failed", reason=reason))
@@ -263,6 +264,13 @@ class _Loop:
         live.record = live.record.model_copy(update={"judgements": judgements})
         self._next_judge(live)
 
+    def _finish(self, live: _Live, record: Record) -> None:
+        live.finished = True
+        tally = self.engine.tally
+        tally.records += 1
+        tally.errors += record.output.error is not None
+        tally.unscored += any(judgement.status != "scored" for judgement in record.judgements)
+
     def _write_finished(self) -> None:
         """Write what is finished, in the order of the data."""
         ready = []
@@ -274,10 +282,6 @@ class _Loop:
         if ready:
             self.engine.records.append(ready)
         for record in ready:
-            tally = self.engine.tally
-            tally.records += 1
-            tally.errors += record.output.error is not None
-            tally.unscored += any(judgement.status != "scored" for judgement in record.judgements)
             self.engine.done(record)
 
 

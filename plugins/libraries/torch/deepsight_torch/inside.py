@@ -105,17 +105,23 @@ class TransformersInside:
             for one in plan.passes:
                 self._keep(one, {row: found[0] for row in one.rows if (found := self._recall(one, row, stored=False))})
 
+    def unwatched(self, rows: Sequence[Sequence[int]]) -> int:
+        """Tokens at the beginning of these texts at which nobody who rides looks: they may be read once for all."""
+        starts = [start for ids in rows for _, row in self._riders(ids) for start, _ in row.ranges]
+        return min(starts, default=max(map(len, rows)))
+
     @contextmanager
-    def prefill(self, rows: Sequence[Sequence[int]]) -> Iterator[None]:
-        """Put around generation from one left-padded batch whose real token ids are `rows`, in batch order.
+    def prefill(self, rows: Sequence[Sequence[int]], shared: int = 0) -> Iterator[None]:
+        """Put around generation from one left-padded batch whose real token ids are `rows`, in batch order. Their first
+        `shared` tokens, at most `unwatched`, are read in a pass of their own.
 
         The first forward pass over the whole batch, in this thread, is looked at; where it was prefilled in another
-        way (in chunks, or on top of a cache), nothing is kept and `run` computes it. Costs nothing unless a ride is
-        open and wants some of the rows.
+        way (in chunks, say), nothing is kept and `run` computes it. Costs nothing unless a ride is open and wants some
+        of the rows.
         """
         wanted: dict[int, tuple[Pass, list[Row], list[int]]] = {}
-        for place, ids in enumerate(rows if self._ride else ()):
-            for one, row in self._ride.get(tuple(ids), ()):
+        for place, ids in enumerate(rows):
+            for one, row in self._riders(ids):
                 if not self._recall(one, row, stored=False):
                     _, texts, members = wanted.setdefault(id(one), (one, [], []))
                     texts.append(row)
@@ -124,7 +130,7 @@ class TransformersInside:
             riders = []
             for one, texts, members in wanted.values():
                 lengths = [len(ids) for ids in rows]
-                collector = Collector(self.sites, one.streams, texts, members, lengths, left=True, leave=False)
+                collector = Collector(self.sites, one.streams, texts, members, lengths, True, shared, leave=False)
                 riders.append((one, stack.enter_context(collector)))
             yield
         for one, collector in riders:
@@ -132,6 +138,10 @@ class TransformersInside:
                 # What is not finite is no reason to stop generating: `run` computes it again, and says so.
                 with suppress(DiagnosticError):
                     self._remember(one, collector.results())
+
+    def _riders(self, ids: Sequence[int]) -> Sequence[tuple[Pass, Row]]:
+        """What is wanted of a text by those who ride."""
+        return self._ride.get(tuple(ids), ()) if self._ride else ()
 
     def _remember(self, one: Pass, results: Iterable[tuple[Row, list[Array]]]) -> None:
         for row, arrays in results:

@@ -85,13 +85,13 @@ class Flight:
         self.mask: Tensor = torch.zeros(0, 0)
 
     @torch.inference_mode()
-    def begin(self, rows: Sequence[Row], share: bool = True) -> list[Row]:
-        """Read the prompts (`share`: `Network.read`) and give each row its first token. Returns those it finishes."""
+    def begin(self, rows: Sequence[Row], shared: int = 0) -> list[Row]:
+        """Read the prompts (`shared`: `Network.read`) and give each row its first token. Returns those it finishes."""
         now = time.perf_counter()
         for row in rows:
             row.began = now
         self.rows = list(rows)
-        prefix = self.network.read([row.prompt for row in rows], share)
+        prefix = self.network.read([row.prompt for row in rows], shared)
         self.cache, self.mask = prefix.cache, prefix.mask
         return self._extend(prefix.logits)
 

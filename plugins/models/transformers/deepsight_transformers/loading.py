@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -61,7 +62,10 @@ def _adapted(model: Any, adapter: str) -> Any:
         raise ConfigError(
             f"adapter {adapter!r} needs the peft library: pip install 'deepsight-transformers[lora]'"
         ) from error
-    return PeftModel.from_pretrained(model, adapter).merge_and_unload()
+    with warnings.catch_warnings():
+        # peft still uses an old name of transformers'; its users can do nothing about it.
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        return PeftModel.from_pretrained(model, adapter).merge_and_unload()
 
 
 @contextmanager

@@ -56,16 +56,16 @@ class Network:
         found = getattr(self.model.config.get_text_config(decoder=True), "max_position_embeddings", None)
         return found if isinstance(found, int) and found > 0 else None
 
-    def read(self, texts: Sequence[Sequence[int]], share: bool = True) -> Prefix:
-        """Read texts from the beginning, left padded to one length.
+    def shared(self, texts: Sequence[Sequence[int]], most: int) -> int:
+        """Tokens, at most `most`, that all texts begin with (a system prompt, a judge's rubric), where reading them
+        once pays; else 0."""
+        common = min(shared_length(texts), most) if self.joinable else 0
+        return common if common * (len(texts) - 1) >= WORTH else 0
 
-        With `share`, what all of them begin with (a system prompt, a judge's rubric) is read once where that pays.
-        """
-        shared = shared_length(texts) if share and self.joinable else 0
+    def read(self, texts: Sequence[Sequence[int]], shared: int = 0) -> Prefix:
+        """Read texts from the beginning, left padded to one length; their first `shared` tokens are read once."""
         cache = self._cache()
-        if shared * (len(texts) - 1) < WORTH:
-            shared = 0
-        else:
+        if shared:
             self(torch.tensor([texts[0][:shared]]), torch.ones((1, shared), device=self.device).long(), cache, last=1)
             cache.reorder_cache(torch.zeros(len(texts), dtype=torch.long, device=self.device))
         width = max(map(len, texts))

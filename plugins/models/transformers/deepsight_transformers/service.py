@@ -143,9 +143,11 @@ class Service:
         finished: list[Row] = []
         for group in alike(newcomers) if self.network.joinable else [newcomers]:
             fresh = Flight(self.network, self.ending)
-            inside = self.inside()  # captures ride on whole prompts only
-            with inside.prefill([row.prompt for row in group]) if inside else nullcontext():
-                finished += fresh.begin(group, share=inside is None)
+            texts = [row.prompt for row in group]
+            inside = self.inside()
+            shared = self.network.shared(texts, inside.unwatched(texts) if inside else len(texts[0]))
+            with inside.prefill(texts, shared) if inside else nullcontext():
+                finished += fresh.begin(group, shared)
             if not self.flight.rows:
                 self.flight = fresh
             elif fresh.rows:

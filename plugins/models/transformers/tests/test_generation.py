@@ -161,10 +161,10 @@ def test_the_longest_request_is_not_overtaken_for_ever(saved):
 def test_running_out_of_memory_halves_the_batch_and_a_row_that_is_alone_too_large_fails(saved, monkeypatch):
     read = networks.Network.read
 
-    def cramped(self, rows, share=True):
+    def cramped(self, rows, shared=0):
         if len(rows) > 2 or max(map(len, rows)) > 90:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return read(self, rows, share)
+        return read(self, rows, shared)
 
     with TransformersModel(id=str(saved())).opened() as model:
         expected = texts(model.generate(requests()))
@@ -189,7 +189,7 @@ def test_running_out_of_memory_while_rows_leave_loses_none_of_them(model, monkey
 
 
 def test_any_other_failure_of_the_model_is_raised_not_answered(model, monkeypatch):
-    def broken(self, rows, share=True):
+    def broken(self, rows, shared=0):
         raise RuntimeError("device-side assert")
 
     monkeypatch.setattr(networks.Network, "read", broken)

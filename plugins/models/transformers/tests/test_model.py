@@ -15,10 +15,11 @@ import pytest
 import torch
 from deepsight_transformers import TransformersModel
 from deepsight_transformers.digest import checksum
+from deepsight_transformers.network import Network
 
 from deepsight_core.errors import ConfigError, ModelError
-from deepsight_core.inside import Last, Prompt, Want
-from deepsight_core.protocol import Generate, user
+from deepsight_core.inside import Keep, Last, MeanTokens, Prompt, Span, Want
+from deepsight_core.protocol import Generate, system, user
 
 
 def digest(path, **options) -> str:
@@ -108,6 +109,27 @@ def test_captures_ride_on_generation_and_equal_those_of_a_pass_of_their_own(mode
         computed = other.inside().run(wants, prompts)
     for want in wants:
         np.testing.assert_allclose(ridden[want], computed[want], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("positions", [Last(), Span(name="user")])
+def test_captures_ride_where_prompts_share_a_beginning_that_is_read_once(model, saved, monkeypatch, positions):
+    rules = system("be kind to one another " * 2)
+    prompts = [Prompt(id=str(n), messages=(rules, user(f"how {'very ' * (n % 3)}odd {n}"))) for n in range(12)]
+    want = Want(positions=positions, reduce=Keep() if positions == Last() else MeanTokens())
+    asked = [Generate(messages=prompt.messages, max_tokens=4) for prompt in prompts]
+    expected = model.generate(asked)
+    shared = []
+    read = Network.read
+    monkeypatch.setattr(Network, "read", lambda self, texts, count=0: shared.append(count) or read(self, texts, count))
+    inside = model.inside()
+    with inside.ride([want], prompts):
+        outputs = model.generate(asked)
+    assert max(shared) > 40, "the system prompt was read once for those that are worth it"
+    assert [output.text for output in outputs] == [output.text for output in expected]
+    ridden = inside.run([want], prompts)
+    assert set(ridden.captured) == {"ridden"}
+    with TransformersModel(id=str(saved())).opened() as other:
+        np.testing.assert_allclose(ridden[want], other.inside().run([want], prompts)[want], rtol=1e-4, atol=1e-5)
 
 
 def test_a_folder_without_a_model_and_an_unknown_device_are_named(saved, tmp_path, monkeypatch):
