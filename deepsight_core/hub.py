@@ -208,10 +208,10 @@ class Hub(pluggy.PluginManager):
             return f"{kind} {name!r} is installed but blocked by {LOAD} or {BLOCK}"
         known = self.names(kind)
         close = get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"installed: {', '.join(known) or 'none'}"
-        faults = "".join(f"; {fault.distribution} is broken: {fault.cause}" for fault in self.catalogue.faults)
+        hint = f"did you mean {close[0]!r}?" if close else f"installed: {', '.join(known) or 'none'}."
+        faults = "".join(f" {fault.distribution} is broken: {fault.cause}." for fault in self.catalogue.faults)
         return (
-            f"no {kind} named {name!r}; {hint}. It may be in a package deepsight-{name} that is not installed{faults}"
+            f"no {kind} named {name!r}; {hint} It may be in a package deepsight-{name} that is not installed.{faults}"
         )
 
 

@@ -117,6 +117,12 @@ class RunDirectory:
         except Timeout:
             raise RunLocked(f"another process is working on {self.path}; wait for it, or stop it") from None
 
+    def discard_unstarted(self) -> None:
+        """Remove the directory of a run that failed before it had a manifest: there is nothing in it to keep."""
+        if not self.manifest_file.exists() and not any(file.name != ".lock" for file in self.path.iterdir()):
+            (self.path / ".lock").unlink(missing_ok=True)
+            self.path.rmdir()
+
     def write_manifest(self, manifest: Manifest) -> None:
         write_json(self.manifest_file, manifest)
 

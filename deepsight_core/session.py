@@ -78,8 +78,11 @@ def execute(config: RunConfig, hub: Hub, progress: Progress) -> Run:
     name = config.name or _default_name(plan)
     directory = RunDirectory.create(config.out / name)
     progress.say(f"run {directory.path}")
-    with directory.locked():
-        return _Session(plan, directory, progress).conduct(name, None)
+    try:
+        with directory.locked():
+            return _Session(plan, directory, progress).conduct(name, None)
+    finally:
+        directory.discard_unstarted()
 
 
 def resume(path: Path, hub: Hub, progress: Progress, diagnose: Sequence[Mapping[str, Any]] = ()) -> Run:

@@ -343,7 +343,7 @@ def test_a_mistake_in_a_run_file_is_one_clear_message(
 ) -> None:
     with pytest.raises(error, match=message):
         start(hub, out, *assignments)
-    assert not (out / "r" / "manifest.json").exists()
+    assert not (out / "r").exists(), "a run that never began leaves nothing behind"
 
 
 def test_a_capability_that_the_target_lacks_is_named(hub: Hub, out: Path) -> None:

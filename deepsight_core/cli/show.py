@@ -31,8 +31,7 @@ def main(args: Namespace) -> int:
         print(f"from {offer.origin}" + (f" ({', '.join(offer.tags)})" if offer.tags else ""))
     for attribute in ("judges", "metrics", "breakdown", "roles", "needs", "capabilities", "labels", "better"):
         if value := getattr(cls, attribute, None):
-            shown = value if isinstance(value, str) else ", ".join(map(str, sorted(value, key=str)))
-            print(f"{attribute}: {shown}")
+            print(f"{attribute}: {_listed(value)}")
     print("\noptions")
     for name, field in cls.model_fields.items():
         default = "required" if field.is_required() else repr(field.get_default(call_default_factory=True))
@@ -40,3 +39,12 @@ def main(args: Namespace) -> int:
         if field.description:
             print(f"      {' '.join(field.description.split())}")
     return 0
+
+
+def _listed(value: object) -> str:
+    """A name, or several: in their order where they have one."""
+    if isinstance(value, frozenset):
+        return ", ".join(sorted(value))
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return str(value)
