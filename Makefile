@@ -17,7 +17,7 @@ test: .venv/installed-dev
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy deepsight_core
+	$(BIN)/mypy deepsight_core $(wildcard plugins/*/*/deepsight_*)
 
 bench: .venv/installed-dev
 	$(BIN)/python -m tests.bench
