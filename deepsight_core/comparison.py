@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from deepsight_core.components import Metric
+from deepsight_core.components import Judge, Metric
 from deepsight_core.errors import RunMismatch
 from deepsight_core.hub import Hub
 from deepsight_core.protocol import Manifest, Record
 from deepsight_core.records import RunDirectory
 from deepsight_core.report import aligned, interval, number
 from deepsight_core.scoring import Comparison, compare
+from deepsight_core.statistics import holm
 
 
 def compare_runs(a: RunDirectory, b: RunDirectory, hub: Hub) -> list[Comparison]:
@@ -25,24 +26,25 @@ def compare_runs(a: RunDirectory, b: RunDirectory, hub: Hub) -> list[Comparison]
     found = []
     for name in shared:
         _require_comparable(name, before, after, left[name], right[name])
+        _require_same_judging(name, before, after, left[name], hub)
         for spec in left[name]["metrics"]:
             metric = hub.create("metric", spec)
             assert isinstance(metric, Metric)
-            if metric.is_mean():
-                found.append(compare(name, metric, _records(a, name), _records(b, name), before.seed))
+            found.append(compare(name, metric, _records(a, name), _records(b, name), before.seed))
     return found
 
 
 def table(comparisons: Sequence[Comparison]) -> str:
     """For the terminal."""
+    adjusted = iter(holm([c.p for c in comparisons if c.p is not None]))
     rows = [
         (
             *(c.dataset, c.metric, number(c.a), number(c.b), number(c.difference), interval(c.low, c.high)),
-            *(number(c.p), c.method, str(c.count), str(c.left_out)),
+            *(number(c.p), "–" if c.p is None else number(next(adjusted)), c.method, str(c.count), str(c.left_out)),
         )
         for c in comparisons
     ]
-    head = ("data set", "measure", "a", "b", "b - a", "95 % interval", "p", "test", "n", "left out")
+    head = ("data set", "measure", "a", "b", "b - a", "95 % interval", "p", "p (Holm)", "test", "n", "left out")
     return aligned(head, rows)
 
 
@@ -65,12 +67,25 @@ def _require_comparable(
     chosen = [next((d["total"], d["used"]) for d in m.data if d["dataset"] == name) for m in (before, after)]
     if digests[0] != digests[1]:
         raise RunMismatch(f"dataset {name!r}: the runs used different data ({chosen[0]} and {chosen[1]} samples)")
-    for address in (f"dataset.{name}", *(f"judge.{j['name']}" for j in left["judges"])):
+    judges = (f"judge.{spec['name']}" for spec in left["judges"])
+    metrics = (f"metric.{spec['name']}" for spec in left["metrics"])
+    for address in (f"dataset.{name}", *judges, *metrics):
         versions = [_comparability(manifest, address) for manifest in (before, after)]
         if versions[0] != versions[1]:
             raise RunMismatch(
                 f"{address}: comparability version {versions[0]} in one run and {versions[1]} in the other"
             )
+
+
+def _require_same_judging(name: str, before: Manifest, after: Manifest, entry: Mapping[str, Any], hub: Hub) -> None:
+    """Verdicts of different judge models do not compare."""
+    for spec in entry["judges"]:
+        judge = hub.create("judge", spec)
+        assert isinstance(judge, Judge)
+        for role in judge.roles:
+            models: list[Any] = [manifest.models.get(role) for manifest in (before, after)]
+            if None in models or models[0]["digest"] != models[1]["digest"]:
+                raise RunMismatch(f"dataset {name!r}: judge {judge.name!r} asked different models in the two runs")
 
 
 def _comparability(manifest: Manifest, address: str) -> object:

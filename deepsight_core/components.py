@@ -3,7 +3,7 @@ its dump what the manifest records. Constructing one is always cheap; `open` acq
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
@@ -39,7 +39,13 @@ Spec = str | Mapping[str, Any]
 class Component(BaseModel):
     """What all kinds share."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        arbitrary_types_allowed=True,
+        use_attribute_docstrings=True,
+        coerce_numbers_to_str=True,
+    )
 
     kind: ClassVar[str] = ""
     name: ClassVar[str] = ""
@@ -62,7 +68,7 @@ class Component(BaseModel):
             self.close()
 
     def options(self) -> dict[str, JsonValue]:
-        """All options, defaults included, as JSON; secrets masked."""
+        """All options, defaults included, as JSON. No option may be a secret: keys come from the environment."""
         return self.model_dump(mode="json")
 
     def spec(self) -> dict[str, JsonValue]:
@@ -233,7 +239,3 @@ class Reporter(Component):
 
 
 KINDS: Mapping[str, type[Component]] = {cls.kind: cls for cls in (Dataset, Model, Judge, Metric, Diagnostic, Reporter)}
-
-
-def names(components: Iterable[Component]) -> tuple[str, ...]:
-    return tuple(component.name for component in components)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import logging
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, time
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import Field, JsonValue, ValidationError
 
 from deepsight_core.components import Dataset, Diagnostic, Judge, Metric, Model, Reporter, Spec
-from deepsight_core.errors import CapabilityError, ConfigError
+from deepsight_core.errors import CapabilityError, ConfigError, PluginError, UnknownComponent
 from deepsight_core.hub import Hub
 from deepsight_core.protocol import Value
 
+log = logging.getLogger("deepsight.config")
 Table = dict[str, Any]
 T = TypeVar("T")
 
@@ -86,11 +89,13 @@ class Plan:
 
     def __init__(self, config: RunConfig, hub: Hub) -> None:
         self.config, self.hub = config, hub
-        self.models = {role: _model(hub, role, table) for role, table in config.roles.items()}
+        self.models = _shared({role: _model(hub, role, table) for role, table in config.roles.items()})
         self.tasks = tuple(_task(hub, entry) for entry in config.evaluate)
         self.probes = tuple(_probe(hub, entry) for entry in config.diagnose)
-        names = hub.names("reporter") if config.reports is None else config.reports
-        self.reporters = tuple(_typed(Reporter, hub.create("reporter", spec)) for spec in names)
+        if config.reports is None:
+            self.reporters = tuple(_usable_reporters(hub))
+        else:
+            self.reporters = tuple(_typed(Reporter, hub.create("reporter", spec)) for spec in config.reports)
         self._check()
 
     def _check(self) -> None:
@@ -103,6 +108,9 @@ class Plan:
                     f'[roles] {role} = {{ model = "..." }} (bound: {", ".join(self.models) or "none"})'
                 )
             self._require(task.dataset.name, task.dataset.needs)
+            judges = [judge.name for judge in task.judges]
+            for name in {name for name in judges if judges.count(name) > 1}:
+                raise ConfigError(f"dataset {task.dataset.name!r} lists judge {name!r} twice; verdicts go by its name")
         if self.probes and "target" not in self.models:
             raise ConfigError('diagnostics look into the role "target", which is not bound; add [roles] target')
         evaluated = {task.dataset.name for task in self.tasks}
@@ -163,6 +171,8 @@ def load(path: Path) -> Table:
     try:
         if path.suffix == ".json":
             content = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(content, dict):
+                raise ConfigError(f"run file {path}: it must hold a table, not {content!r}")
             return dict(content.get("config", content))
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -197,6 +207,8 @@ def configure(table: Mapping[str, Any]) -> RunConfig:
 
 def _assign(node: Any, path: list[str], value: Any, whole: str) -> None:
     key, rest = path[0], path[1:]
+    if not isinstance(node, (list, dict)):
+        raise ConfigError(f"--set {whole}: there is nothing to enter at {key!r}; it is the value {node!r}")
     if isinstance(node, list):
         if key.isdigit() and int(key) < len(node):
             chosen, rest = [int(key)], rest
@@ -225,14 +237,31 @@ def _as_table(node: Any) -> Any:
 
 def _parse(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+    return text if isinstance(value, (date, time)) else value  # no option is a date; a revision may look like one
 
 
 def _typed(cls: type[T], component: object) -> T:
-    assert isinstance(component, cls)
+    if not isinstance(component, cls):
+        raise ConfigError(f"{component!r} is not a {cls.__name__.lower()}")
     return component
+
+
+def _shared(models: dict[str, Model]) -> dict[str, Model]:
+    """Roles on equal models share one, so that it is loaded once. To be called before any is open."""
+    found: dict[tuple[type[Model], str], Model] = {}
+    return {role: found.setdefault((type(model), model.model_dump_json()), model) for role, model in models.items()}
+
+
+def _usable_reporters(hub: Hub) -> Iterator[Reporter]:
+    """Every reporter that is installed, not blocked, and sound."""
+    for name in hub.names("reporter"):
+        try:
+            yield _typed(Reporter, hub.create("reporter", name))
+        except (PluginError, UnknownComponent) as error:
+            log.warning("%s", error)
 
 
 def _model(hub: Hub, role: str, table: Mapping[str, Any]) -> Model:

@@ -26,12 +26,12 @@ class QueuedInbox:
     def put(self, requests: Sequence[tuple[Ticket, Request]]) -> None:
         with self._changed:
             self._queue.extend(requests)
-            self._changed.notify()
+            self._changed.notify_all()
 
     def close(self) -> None:
         with self._changed:
             self.closed = True
-            self._changed.notify()
+            self._changed.notify_all()
 
     def clear(self) -> None:
         with self._changed:
@@ -48,7 +48,8 @@ class Desk:
     """Sends requests to the models bound to roles and collects what comes back."""
 
     def __init__(self, models: Mapping[str, Model]) -> None:
-        self._outbox: SimpleQueue[Reply | Exception] = SimpleQueue()
+        self._outbox: SimpleQueue[Reply | ModelError] = SimpleQueue()
+        self._failure: ModelError | None = None
         self._inboxes: dict[int, QueuedInbox] = {}
         self._by_role: dict[str, QueuedInbox] = {}
         self._pending: dict[int, list[tuple[Ticket, Request]]] = {}
@@ -77,16 +78,20 @@ class Desk:
                 inbox.put(requests)
 
     def collect(self, seconds: float) -> list[Reply]:
-        """All replies at hand, waiting up to `seconds` for the first. Raises ModelError when an adapter broke."""
+        """All replies at hand, waiting up to `seconds` for the first. Raises ModelError when an adapter broke, once
+        what was answered before is collected."""
         replies: list[Reply] = []
         try:
-            item = self._outbox.get(timeout=seconds)
+            item = self._outbox.get(timeout=0 if self._failure else seconds)
             while True:
-                if isinstance(item, Exception):
-                    raise item
-                replies.append(item)
+                if isinstance(item, ModelError):
+                    self._failure = item
+                else:
+                    replies.append(item)
                 item = self._outbox.get_nowait()
         except Empty:
+            if self._failure and not replies:
+                raise self._failure from self._failure.__cause__
             return replies
 
     def close(self, wait: bool) -> None:
@@ -100,11 +105,13 @@ class Desk:
 
     def _work(self, model: Model, inbox: QueuedInbox) -> None:
         try:
-            for reply in model.stream(inbox):
-                self._outbox.put(reply)
+            for ticket, reply in model.stream(inbox):
+                if not isinstance(reply, (Output, Likelihoods)):
+                    raise ModelError(f"it replied {reply!r} instead of an Output or Likelihoods")
+                self._outbox.put((ticket, reply))
             if not inbox.closed:
                 raise ModelError("its stream ended without answering all that it was asked")
-        except Exception as error:  # an adapter may break in any way; the engine's thread reports it
+        except BaseException as error:  # an adapter may break in any way; the engine's thread reports it
             failure = ModelError(f"model {model.name!r} broke: {type(error).__name__}: {error}")
             failure.__cause__ = error
             self._outbox.put(failure)

@@ -6,14 +6,16 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
-from deepsight_core.components import Dataset
 from deepsight_core.config import Probe
 from deepsight_core.errors import ConfigError, DeepSightError
 from deepsight_core.evidence import Evidence
-from deepsight_core.inside import Acts, Inside, Want
+from deepsight_core.inside import Acts, Inside, Prompt, Want
 from deepsight_core.progress import Progress
 from deepsight_core.protocol import Diagnosis, Record, Sample
 from deepsight_core.survey import Survey, survey
+
+Key = tuple[str, str]
+"""Data set and sample id: a record of the first epoch."""
 
 log = logging.getLogger("deepsight.diagnosis")
 
@@ -21,8 +23,10 @@ log = logging.getLogger("deepsight.diagnosis")
 class Examination:
     """One diagnostic with its evidence and its wants. What goes wrong is kept in `error`, so that the others run."""
 
-    def __init__(self, probe: Probe, samples: tuple[Sample, ...]) -> None:
+    def __init__(self, probe: Probe, homes: Mapping[str, str], samples: tuple[Sample, ...]) -> None:
         self.probe = probe
+        self.homes = homes
+        """Sample id to the data set that it was evaluated in; empty for a probe's own data."""
         self.evidence = Evidence(samples, contrast_by=probe.entry.contrast)
         self.wants: tuple[Want, ...] = ()
         self.error: str | None = None
@@ -33,10 +37,11 @@ class Examination:
         except Exception as error:
             self.fail(error)
 
-    def see(self, records: Mapping[str, Record]) -> None:
+    def see(self, records: Mapping[Key, Record]) -> None:
         """Add the records, once they are there."""
         samples = self.evidence.samples
-        known = tuple(records[sample.id] for sample in samples if sample.id in records)
+        keys = ((self.homes.get(sample.id, ""), sample.id) for sample in samples)
+        known = tuple(records[key] for key in keys if key in records)
         self.evidence = Evidence(samples, known, self.evidence.contrast_by)
 
     def conclude(self, acts: Acts, inside: Inside) -> Diagnosis:
@@ -78,13 +83,17 @@ class Diagnoses:
                     stack.enter_context(self.inside.ride(wants, list(prompts.values())))
             yield
 
-    def conclude(self, records: Mapping[str, Record], progress: Progress) -> list[Diagnosis]:
+    def wanted(self) -> set[Key]:
+        """The records that some diagnostic looks at."""
+        return {(home, id) for examination in self.examinations for id, home in examination.homes.items()}
+
+    def conclude(self, records: Mapping[Key, Record], progress: Progress) -> list[Diagnosis]:
         """Capture what was not ridden, once for all diagnostics that look at the same samples, and diagnose."""
-        together: dict[tuple[str, ...], list[Examination]] = {}
+        together: dict[tuple[Prompt, ...], list[Examination]] = {}
         for examination in self.examinations:
             examination.see(records)
             if examination.error is None:
-                together.setdefault(tuple(sample.id for sample in examination.evidence.samples), []).append(examination)
+                together.setdefault(examination.evidence.prompts, []).append(examination)
         acts: dict[int, Acts] = {}
         for group in together.values():
             with progress.phase("capture", "capturing activations"):
@@ -112,24 +121,26 @@ class Diagnoses:
         return {id(examination): acts for examination in group}
 
 
-def examine(probe: Probe, surveys: Mapping[str, tuple[Dataset, Survey]]) -> Examination:
+def examine(probe: Probe, surveys: Sequence[Survey]) -> Examination:
     """An examination of a probe's own data, or of the evaluated data sets that it names."""
-    names = [probe.data.name] if probe.data else list(probe.entry.datasets or surveys)
+    chosen = [one for one in surveys if probe.data or probe.entry.datasets is None or _named(probe, one)]
     samples: list[Sample] = []
-    home: dict[str, str] = {}
-    for name in names:
-        dataset, surveyed = surveys[name]
-        limit = probe.entry.limit
-        if limit is not None and surveyed.chosen > limit:
-            surveyed = survey(dataset, surveyed.seed, limit)
-        for sample in surveyed.select(dataset):
-            if home.setdefault(sample.id, name) != name:
+    homes: dict[str, str] = {}
+    for one in chosen:
+        name, limit = one.dataset.name, probe.entry.limit
+        narrowed = survey(one.dataset, one.seed, limit) if limit is not None and one.chosen > limit else one
+        for sample in narrowed.samples():
+            if homes.setdefault(sample.id, name) != name:
                 raise ConfigError(
-                    f"sample id {sample.id!r} occurs in {home[sample.id]!r} and in {name!r}; diagnose them apart "
+                    f"sample id {sample.id!r} occurs in {homes[sample.id]!r} and in {name!r}; diagnose them apart "
                     "with datasets = [...]"
                 )
             samples.append(sample)
-    return Examination(probe, tuple(samples))
+    return Examination(probe, {} if probe.data else homes, tuple(samples))
+
+
+def _named(probe: Probe, one: Survey) -> bool:
+    return one.dataset.name in (probe.entry.datasets or ())
 
 
 def _remark(acts: Acts) -> str:

@@ -99,7 +99,12 @@ def _label(distribution: Distribution) -> str:
     """A distribution's normalised name, taken from its folder: reading METADATA of all that is installed is slow."""
     path = getattr(distribution, "_path", None)
     stem = re.sub(r"(-[^-]+)?\.(dist-info|egg-info)$", "", path.name) if path is not None else str(distribution.name)
-    return re.sub(r"[-_.]+", "-", stem).lower()
+    return _normalised(stem)
+
+
+def _normalised(name: str) -> str:
+    """As package indexes compare names (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _offers(distribution: Distribution, entry_points: str) -> Iterator[Offer]:
@@ -117,11 +122,13 @@ def _offers(distribution: Distribution, entry_points: str) -> Iterator[Offer]:
     tags = tuple(tag.strip() for tag in re.split(r"[,\n]", metadata["Keywords"] or "") if tag.strip())
     for address, module in parser[GROUP].items():
         kind, _, component = address.partition(".")
-        offer = Offer(kind, component, module.partition(":")[0].strip(), name, version, metadata["Summary"] or "", tags)
+        imported = re.match(r"[\w.]*", module.strip())  # without an attribute or extras
+        offer = Offer(kind, component, imported[0] if imported else "", name, version, metadata["Summary"] or "", tags)
         yield Offer(**{**offer.__dict__, "blocked": _blocked(offer)})
 
 
 def _blocked(offer: Offer) -> bool:
+    """Whether the load list leaves it out (an empty one leaves out everything) or the block list names it."""
     allowed = os.environ.get(LOAD)
     if allowed is not None and not _listed(offer, allowed):
         return True
@@ -131,10 +138,9 @@ def _blocked(offer: Offer) -> bool:
 def _listed(offer: Offer, patterns: str) -> bool:
     """Whether a comma-separated list of distributions or addresses, `*` allowed, names the offer."""
     return any(
-        fnmatchcase(name, pattern.strip())
-        for pattern in patterns.split(",")
-        if pattern.strip()
-        for name in (offer.distribution, offer.address)
+        fnmatchcase(offer.address, pattern) or fnmatchcase(_normalised(offer.distribution), _normalised(pattern))
+        for pattern in map(str.strip, patterns.split(","))
+        if pattern
     )
 
 

@@ -9,16 +9,20 @@ from __future__ import annotations
 import inspect
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count, islice
 
 from deepsight_core.components import Dataset, Judge, Model
 from deepsight_core.desk import Desk
-from deepsight_core.errors import ConfigError, DeepSightError, Interrupted, InvalidPlugin, ModelError, RunMismatch
+from deepsight_core.errors import ConfigError, Interrupted, InvalidPlugin, ModelError, RunMismatch
 from deepsight_core.program import Program, request_digest
 from deepsight_core.protocol import Generate, Judgement, Likelihoods, Output, Record, Request, Sample
 from deepsight_core.records import Answer, Journal
+from deepsight_core.secrets import scrub_json
 
+_Arrival = tuple["_Live", Program, int, Output | Likelihoods]
 PATIENCE = 0.2  # seconds between looks at the clock and at Ctrl-C while models work
 
 
@@ -80,14 +84,17 @@ class Engine:
         something else than before. Whatever happens, the answers that arrived are on disk.
         """
         desk = Desk(self.models)
+        loop = _Loop(self, desk, islice(jobs, skip, None), skip)
         clean = False
         try:
-            _Loop(self, desk, islice(jobs, skip, None), skip).run()
+            loop.run()
             clean = True
         except KeyboardInterrupt:
             raise Interrupted("stopped by Ctrl-C") from None
         finally:
             desk.close(wait=clean)
+            if not clean:
+                loop.save_arrived()
         return self.tally
 
 
@@ -111,6 +118,8 @@ class _Loop:
             self.desk.flush()
             if self.waiting:
                 self._receive()
+            self.engine.outputs.commit()
+            self.engine.records.commit()
             self.engine.progress(self.engine.tally)
 
     def _admit(self, job: Job) -> None:
@@ -127,31 +136,28 @@ class _Loop:
     def _advance(self, live: _Live, move: Callable[[], list[tuple[str, Request]]]) -> None:
         """Run a live record's program on: replay what was answered before, ask the rest."""
         program = live.program
-        try:
-            asked = move()
-            while asked:
-                replayed = [
-                    (place, reply)
-                    for place, (key, request) in enumerate(asked)
-                    if (reply := self._answered_before(live, key, request)) is not None
-                ]
-                known = {place for place, _ in replayed}
-                for place, (key, request) in enumerate(asked):
-                    if place not in known:
-                        self._ask(live, program, place, key, request)
-                asked = []
-                for place, reply in replayed:
-                    asked = program.answer(place, reply)
-        except DeepSightError:
-            raise
-        except Exception as error:  # a plugin's protocol may fail in any way: this record is unscored, the rest go on
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            self._fail(
-                live, f"{program.path} failed: {type(error).__name__}: {error} ({last.name}, line {last.lineno})"
-            )
-            return
-        if program.done:
+        asked = self._moved(live, move)
+        while asked:
+            replayed: list[tuple[int, Output | Likelihoods]] = []
+            for place, (key, request) in enumerate(asked):
+                reply = self._answered_before(live, key, request)
+                if reply is None:
+                    self._ask(live, program, place, key, request)
+                else:
+                    replayed.append((place, reply))
+            asked = self._moved(live, partial(program.answers, replayed))
+        if program.done and program is live.program:
             self._conclude(live, program)
+
+    def _moved(self, live: _Live, move: Callable[[], list[tuple[str, Request]]]) -> list[tuple[str, Request]]:
+        """What the program asks next. It may fail in any way: then its record is unscored, and the rest go on."""
+        try:
+            return move()
+        except Exception as error:
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{last.name}, line {last.lineno}"
+            self._fail(live, f"{live.program.path} failed: {type(error).__name__}: {error} ({where})")
+            return []
 
     def _answered_before(self, live: _Live, key: str, request: Request) -> Output | Likelihoods | None:
         answer = self.engine.answers.get((live.n, key))
@@ -180,18 +186,34 @@ class _Loop:
         replies = self.desk.collect(PATIENCE)
         if not replies:
             return
-        arrived, answers = [], []
+        for live, program, place, reply in self._save(replies):
+            self._deliver(live, program, place, reply)
+
+    def save_arrived(self) -> None:
+        """Put on disk what had arrived when the run was stopped."""
+        with suppress(ModelError):
+            self._save(self.desk.collect(0))
+
+    def _save(self, replies: Sequence[tuple[int, Output | Likelihoods]]) -> list[_Arrival]:
+        """Write answers down, then hand them out. Raises ModelError, afterwards, for one that nobody asked for."""
+        arrived: list[_Arrival] = []
+        answers = []
+        stray = None
         for ticket, reply in replies:
             if ticket not in self.waiting:
-                raise ModelError(f"a model answered ticket {ticket}, which it was not given or had answered already")
+                stray = ticket
+                continue
             live, program, place, key, request = self.waiting.pop(ticket)
+            # Masked here, so that what a resumed program reads back from disk is what it was told the first time.
+            reply = scrubbed(reply)
             arrived.append((live, program, place, reply))
-            if reply.error is None:  # a failure is no answer: a resumed run may ask again
+            if reply.error is None:  # a failure is no answer: a run that was broken off asks again
                 answers.append(Answer(n=live.n, step=key, request=request_digest(request), reply=reply))
             self._count(reply)
         self.engine.outputs.append(answers)
-        for live, program, place, reply in arrived:
-            self._deliver(live, program, place, reply)
+        if stray is not None:
+            raise ModelError(f"a model answered ticket {stray}, which it was not given or had answered already")
+        return arrived
 
     def _count(self, reply: Output | Likelihoods) -> None:
         if isinstance(reply, Output):
@@ -204,7 +226,7 @@ class _Loop:
         if reply.error is not None:
             self._fail(live, reply.error)
         else:
-            self._advance(live, lambda: program.answer(place, reply))
+            self._advance(live, partial(program.answer, place, reply))
 
     def _fail(self, live: _Live, reason: str) -> None:
         """Broken machinery: no verdict on the model, and none of a judge."""
@@ -252,14 +274,19 @@ class _Loop:
         except Exception as error:  # as above: a judge that fails leaves the record unscored
             self._judged(live, Judgement(judge=judge.name, status="failed", reason=f"{type(error).__name__}: {error}"))
             return
-        if isinstance(verdict, Judgement):
-            self._judged(live, verdict)
-        else:
+        if inspect.isgenerator(verdict):
             live.program = self._program(live.job, f"judge {judge.name}", verdict)
             self._advance(live, live.program.start)
+        elif isinstance(verdict, Judgement):
+            self._judged(live, verdict)
+        else:
+            reason = f"judge {judge.name!r} returned {verdict!r} instead of a Judgement"
+            self._judged(live, Judgement(judge=judge.name, status="failed", reason=reason))
 
     def _judged(self, live: _Live, judgement: Judgement) -> None:
-        assert live.record is not None
+        assert live.record is not None and live.judge is not None
+        if judgement.judge != live.judge.name:  # it is found by the name of the judge that was asked
+            judgement = judgement.model_copy(update={"judge": live.judge.name})
         judgements = (*live.record.judgements, judgement)
         live.record = live.record.model_copy(update={"judgements": judgements})
         self._next_judge(live)
@@ -292,6 +319,13 @@ def unscorable(output: Output) -> str | None:
     if output.stop == "filter":
         return "the answer was withheld by a content filter"
     return None
+
+
+def scrubbed(reply: Output | Likelihoods) -> Output | Likelihoods:
+    """The reply with secrets of the environment masked."""
+    text = reply.model_dump_json()
+    masked = scrub_json(text)
+    return reply if masked == text else type(reply).model_validate_json(masked)
 
 
 def _says_no_more(program: Program, sample: Sample, output: Output) -> bool:

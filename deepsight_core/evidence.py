@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -120,7 +119,3 @@ def _matches(value: Label | None, wanted: str | None) -> bool:
 
 def _user_text(sample: Sample) -> str:
     return "\n".join(message.text for message in sample.messages if message.role == "user")
-
-
-def ids(samples: Sequence[Sample]) -> tuple[str, ...]:
-    return tuple(sample.id for sample in samples)

@@ -98,7 +98,10 @@ class Hub(pluggy.PluginManager):
     def check(self, offer: Offer) -> PluginError | None:
         """Load an offer's plugin and say what is wrong with it, if anything."""
         try:
-            self.get(offer.kind, offer.name)
+            if offer.kind == "observer":
+                self._load(offer)
+            else:
+                self.get(offer.kind, offer.name)
         except PluginError as error:
             return error
         return None
@@ -129,7 +132,7 @@ class Hub(pluggy.PluginManager):
     def _load(self, offer: Offer) -> None:
         if offer.module not in self._loaded:
             try:
-                self._register(self._import(offer), offer.origin)
+                self._register(self._import(offer), offer.origin, self._allowed(offer))
                 self._loaded[offer.module] = None
             except PluginError as error:
                 self._loaded[offer.module] = error
@@ -139,26 +142,35 @@ class Hub(pluggy.PluginManager):
     def _import(self, offer: Offer) -> ModuleType:
         try:
             return import_module(offer.module)
-        except Exception as error:  # importing a stranger's code may fail in any way
+        except (Exception, SystemExit) as error:  # importing a stranger's code may fail in any way
             raise BrokenPlugin(
                 f"plugin {offer.origin} cannot be imported ({offer.module}: {type(error).__name__}: {error}); "
                 f"reinstall or uninstall it, or set {BLOCK}={offer.distribution}"
             ) from error
 
+    def _allowed(self, offer: Offer) -> set[tuple[str, str]]:
+        """What may be taken in with an offer's module: all that it offers, less what is blocked or in conflict."""
+        return {
+            (other.kind, other.name)
+            for other in self.catalogue.offers
+            if other.module == offer.module and not other.blocked and other.address not in self.catalogue.conflicts
+        }
+
     def _load_file(self, path: Path) -> None:
-        spec = spec_from_file_location(f"deepsight_local_{path.stem}", path)
+        spec = spec_from_file_location(f"deepsight_local_{path.stem}_{len(self.get_plugins())}", path)
         if not path.is_file() or spec is None or spec.loader is None:
             raise ConfigError(f"--plugin {path}: no such Python file")
         module = module_from_spec(spec)
         sys.modules[spec.name] = module
         try:
             spec.loader.exec_module(module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise BrokenPlugin(f"plugin file {path} cannot be imported: {type(error).__name__}: {error}") from error
         self._register(module, f"file {path.name}")
 
-    def _register(self, module: ModuleType, origin: str) -> None:
-        """Register a module and take in what its provider hooks return; undone when any of it is invalid."""
+    def _register(self, module: ModuleType, origin: str, allowed: set[tuple[str, str]] | None = None) -> None:
+        """Register a module and take in what its provider hooks return (only `allowed`, if given); undone when any of
+        it is invalid."""
         self._refuse_unmarked(module, origin)
         try:
             self.register(module, name=module.__name__)
@@ -175,7 +187,9 @@ class Hub(pluggy.PluginManager):
             if isinstance(error, InvalidPlugin):
                 raise
             raise InvalidPlugin(f"plugin {origin} does not keep the contract: {error}") from error
-        self._classes.update({(kind, cls.name): (cls, origin) for kind, cls in found})
+        self._classes.update(
+            {(kind, cls.name): (cls, origin) for kind, cls in found if allowed is None or (kind, cls.name) in allowed}
+        )
 
     def _own(self, module: ModuleType, hook: str) -> Callable[[], Any] | None:
         for impl in getattr(self.hook, hook).get_hookimpls():

@@ -6,7 +6,7 @@ with `Acts`: numpy arrays, so that most diagnostics are pure functions that need
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, Protocol
@@ -139,12 +139,6 @@ class Acts:
             return np.array([index[id] for id in ids], dtype=np.int64)
         except KeyError as error:
             raise DiagnosticError(f"no activations were captured for sample {error.args[0]!r}") from None
-
-    def by_layer(self, want: Want) -> Iterator[tuple[int | None, Array]]:
-        """(layer, array of shape (prompts, positions, width)) for each captured layer."""
-        array = self.arrays[want]
-        for column, layer in enumerate(self.layers[want]):
-            yield layer, array[:, column]
 
 
 class Inside(Protocol):

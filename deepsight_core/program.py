@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from deepsight_core.errors import InvalidPlugin
@@ -49,9 +50,17 @@ class Program:
         )
         return self._send(self._shaped())
 
+    def answers(self, replies: Sequence[tuple[int, Reply]]) -> list[tuple[str, Request]]:
+        """Take several replies, each with its place."""
+        asked: list[tuple[str, Request]] = []
+        for place, reply in replies:
+            asked = self.answer(place, reply)
+        return asked
+
     def close(self) -> None:
         self.ended = True
-        self._generator.close()
+        with suppress(RuntimeError):  # a protocol that catches everything cannot be closed; it is not asked again
+            self._generator.close()
 
     def _send(self, value: Any) -> list[tuple[str, Request]]:
         try:

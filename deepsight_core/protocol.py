@@ -5,19 +5,29 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Generator, Mapping
+from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import unquote, urlparse
 from urllib.request import urlopen
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    JsonValue,
+    PlainSerializer,
+    model_validator,
+)
 
 from deepsight_core.errors import ChecksumMismatch, SourceError
 
 PROTOCOL = 1
 """Version of these objects on disk; it moves when an old run directory could be misread."""
 
-Label = bool | int | float | str
+Label = bool | int | FiniteFloat | str
 Role = Literal["system", "user", "assistant"]
 
 
@@ -25,6 +35,25 @@ class Value(BaseModel):
     """Immutable, refuses unknown fields, compares by content."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _encodable(text: str) -> str:
+    """The text with lone surrogates replaced: a model may emit them, and no file could hold them."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
+    return text
+
+
+Words = Annotated[str, AfterValidator(_encodable)]
+"""Text that somebody outside made up: a model, a judge, an error message."""
+
+
+LogProbability = Annotated[
+    float, PlainSerializer(lambda value: value if isfinite(value) else str(value), when_used="json")
+]
+"""In JSON, log 0 is the text "-inf", which is read back; null would not be."""
 
 
 # --- What is said ----------------------------------------------------------------------------
@@ -169,8 +198,8 @@ class Output(Value):
     """An answer, or the reason why there is none."""
 
     type: Literal["output"] = "output"
-    text: str = ""
-    reasoning: str | None = None
+    text: Words = ""
+    reasoning: Words | None = None
     """The model's thinking, where it is marked as such; never part of `text`."""
     stop: Literal["stop", "length", "filter", "error"] = "stop"
     tokens_in: int = 0
@@ -178,16 +207,22 @@ class Output(Value):
     tokens_out: int = 0
     seconds: float | None = None
     """Time from the request's batch entering the model to its answer."""
-    error: str | None = None
+    error: Words | None = None
+
+    @model_validator(mode="after")
+    def _error_says_why(self) -> Self:
+        if (self.stop == "error") != (self.error is not None):
+            raise ValueError("stop is 'error' exactly when there is an error message")
+        return self
 
 
 class Likelihoods(Value):
     """Natural-log likelihood of each continuation (sum over its tokens), and its token count."""
 
     type: Literal["likelihoods"] = "likelihoods"
-    values: tuple[float, ...] = ()
+    values: tuple[LogProbability, ...] = ()
     tokens: tuple[int, ...] = ()
-    error: str | None = None
+    error: Words | None = None
 
 
 Reply = Annotated[Output | Likelihoods, Field(discriminator="type")]
@@ -214,9 +249,15 @@ class Judgement(Value):
     label: str | None = None
     score: float | None = None
     categories: tuple[str, ...] = ()
-    reason: str = ""
+    reason: Words = ""
     status: Literal["scored", "unparsed", "failed"] = "scored"
     """unparsed: the judge could not decide; failed: the machinery broke. Neither is a verdict on the model."""
+
+    @model_validator(mode="after")
+    def _scored_says_what(self) -> Self:
+        if self.status == "scored" and self.label is None and self.score is None:
+            raise ValueError("a scored judgement needs a label or a score; what could not be decided is 'unparsed'")
+        return self
 
 
 class Record(Value):

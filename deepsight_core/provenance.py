@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from deepsight_core import __version__
-from deepsight_core.components import Component, Dataset, Model
+from deepsight_core.components import Component, Model
 from deepsight_core.config import Plan
 from deepsight_core.errors import RunMismatch
 from deepsight_core.protocol import Manifest
@@ -24,7 +24,7 @@ from deepsight_core.survey import Survey
 PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "peft", "safetensors", "numpy", "pydantic", "pluggy")
 
 
-def make_manifest(name: str, plan: Plan, surveys: Mapping[str, tuple[Dataset, Survey]]) -> Manifest:
+def make_manifest(name: str, plan: Plan, surveys: Iterable[Survey]) -> Manifest:
     """Describe a run whose models are open and whose data are surveyed."""
     return Manifest(
         name=name,
@@ -34,7 +34,7 @@ def make_manifest(name: str, plan: Plan, surveys: Mapping[str, tuple[Dataset, Su
         config=plan.full(),
         components={f"{c.kind}.{c.name}": plan.hub.origin(c) for c in _components(plan)},
         models={role: _model(model) for role, model in plan.models.items()},
-        data=tuple(_data(dataset, survey) for dataset, survey in surveys.values()),
+        data=tuple(_data(survey) for survey in surveys),
         environment=environment(),
     )
 
@@ -43,10 +43,8 @@ def require_same(before: Manifest, now: Manifest, path: Path) -> None:
     """Raises RunMismatch when a resumed run would mix answers of different models, data or code."""
     for role, model in now.models.items():
         _same(path, f"the model in role {role!r}", before.models.get(role), model, "digest")
-    recorded = {str(entry["dataset"]): entry for entry in before.data}
-    for entry in now.data:
-        if entry["dataset"] in recorded:  # a diagnosis added later may bring data of its own
-            _same(path, f"dataset {entry['dataset']!r}", recorded[str(entry["dataset"])], entry, "digest", "used")
+    for old, new in zip(before.data, now.data, strict=False):  # a diagnosis added later may bring data of its own
+        _same(path, f"dataset {new['dataset']!r}", old, new, "dataset", "digest", "used")
     for address, origin in now.components.items():
         if address in before.components:
             _same(path, address, before.components[address], origin, "comparability")
@@ -60,6 +58,17 @@ def _same(path: Path, what: str, before: Any, now: Any, *keys: str) -> None:
                 f"{path} cannot be resumed: {what} is not what the run began with ({key} {old} then, {now[key]} now); "
                 "start a new run"
             )
+
+
+def continued(before: Manifest, now: Manifest) -> Manifest:
+    """The manifest of a resumed run: what was there stays as it was, what was added comes to it."""
+    return now.model_copy(
+        update={
+            "created": before.created,
+            "environment": before.environment,
+            "components": {**now.components, **before.components},
+        }
+    )
 
 
 def environment() -> dict[str, JsonValue]:
@@ -100,7 +109,8 @@ def _model(model: Model) -> dict[str, JsonValue]:
     return {"model": model.name, "options": model.options(), "digest": model.digest()}
 
 
-def _data(dataset: Dataset, survey: Survey) -> dict[str, JsonValue]:
+def _data(survey: Survey) -> dict[str, JsonValue]:
+    dataset = survey.dataset
     source: dict[str, JsonValue] | None = None
     if dataset.source is not None:
         source = {**dataset.source.model_dump(mode="json"), "found_sha256": file_digest(dataset.source.fetch())}

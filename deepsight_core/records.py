@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from deepsight_core.errors import CorruptRecords, DiskFull, RunError, RunExists, RunLocked
 from deepsight_core.protocol import PROTOCOL, Manifest, Record, Reply, Report, Value
-from deepsight_core.secrets import scrub, secret_values
+from deepsight_core.secrets import scrub, scrub_json, secret_values
 
 V = TypeVar("V", bound=Value)
 COMMIT_SECONDS = 1.0
@@ -49,26 +49,32 @@ class Journal:
         self._file = path.open("ab")
         self._secrets = secret_values()
         self._synced = time.monotonic()
+        self._dirty = False
 
     def append(self, values: list[Any]) -> None:
         """Write values and hand them to the system, so that they survive the process. Raises DiskFull."""
-        lines = [scrub(value.model_dump_json(), self._secrets) for value in values]
+        lines = [scrub_json(value.model_dump_json(), self._secrets) for value in values]
         with _disk_errors(self.path):
             self._file.write("".join(f"{line}\n" for line in lines).encode())
             self._file.flush()
-            if time.monotonic() - self._synced > COMMIT_SECONDS:
-                self.sync()
+        self._dirty = self._dirty or bool(values)
 
-    def sync(self) -> None:
+    def commit(self) -> None:
+        """Make what was written survive the machine, at most once a second. To be called again and again."""
+        if self._dirty and time.monotonic() - self._synced > COMMIT_SECONDS:
+            with _disk_errors(self.path):
+                self._sync()
+
+    def _sync(self) -> None:
         os.fsync(self._file.fileno())
-        self._synced = time.monotonic()
+        self._synced, self._dirty = time.monotonic(), False
 
     def close(self) -> None:
         with _disk_errors(self.path):
             try:
                 self._file.flush()
                 if self._file.seekable():
-                    self.sync()
+                    self._sync()
             finally:
                 self._file.close()
 
@@ -112,13 +118,18 @@ class RunDirectory:
         """Hold the directory for this process; the system releases it however the process ends. Raises RunLocked."""
         lock = FileLock(self.path / ".lock")
         try:
-            with lock.acquire(timeout=0):
-                yield
+            lock.acquire(timeout=0)
         except Timeout:
             raise RunLocked(f"another process is working on {self.path}; wait for it, or stop it") from None
+        try:
+            yield
+        finally:
+            self._discard_unstarted()
+            lock.release()
 
-    def discard_unstarted(self) -> None:
-        """Remove the directory of a run that failed before it had a manifest: there is nothing in it to keep."""
+    def _discard_unstarted(self) -> None:
+        """Remove the directory of a run that failed before it had a manifest: there is nothing in it to keep. Called
+        by who holds the lock."""
         if not self.manifest_file.exists() and not any(file.name != ".lock" for file in self.path.iterdir()):
             (self.path / ".lock").unlink(missing_ok=True)
             self.path.rmdir()
@@ -159,15 +170,19 @@ class RunDirectory:
 
 
 def write_json(path: Path, value: Value) -> None:
-    write_text(path, value.model_dump_json(indent=1) + "\n")
+    _write(path, scrub_json(value.model_dump_json(indent=1)) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all, secrets masked."""
+    """Write a text whole or not at all, secrets masked."""
+    _write(path, scrub(text))
+
+
+def _write(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.new")
     with _disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(scrub(text), encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
 
 

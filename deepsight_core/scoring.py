@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Literal
 
 import numpy as np
@@ -15,14 +16,16 @@ from deepsight_core.protocol import Measurement, Record, Value, short_hash
 from deepsight_core.statistics import (
     Floats,
     Interval,
-    bootstrap,
     cluster_means,
     mcnemar,
     percentile_interval,
+    resampled_rows,
+    sign_flip,
     wilson,
 )
 
 ALL = "all"
+RESAMPLES = 1000
 Method = Literal["wilson", "cluster bootstrap", "none"]
 Estimate = tuple[float | None, Interval | None, Method]
 
@@ -39,7 +42,7 @@ class Column:
 
     def add(self, metric: Metric, record: Record) -> None:
         value = metric.per_record(record)
-        if value is None:
+        if value is None or not isfinite(value):
             self.unscored += 1
             return
         self.values.append(value)
@@ -63,19 +66,29 @@ class Scoreboard:
         self.judge = judge
         """The data set's first judge, whose verdict counts where a metric names none."""
         self._columns: dict[tuple[int, str], Column] = {}
+        self.failures: dict[int, str] = {}
+        """Number of a metric that raised, and why: it is not measured, the others are."""
 
     def add(self, record: Record) -> None:
         labels = record.sample.labels
         groups = [ALL, *(f"{name}={_plain(labels[name])}" for name in self.breakdown if name in labels)]
         for number, metric in enumerate(self.metrics):
-            if metric.covers(record):
-                for group in groups:
-                    self._columns.setdefault((number, group), Column()).add(metric, record)
+            if number in self.failures:
+                continue
+            try:
+                if metric.covers(record):
+                    for group in groups:
+                        self._columns.setdefault((number, group), Column()).add(metric, record)
+            except Exception as error:  # a plugin's metric may fail in any way
+                why = f"{type(error).__name__}: {error}"
+                self.failures[number] = f"metric {metric.title!r} failed on record {record.id!r}: {why}"
 
     def measurements(self) -> tuple[Measurement, ...]:
         """Metric by metric, the whole first, then its groups in order of their names."""
         found: list[Measurement] = []
         for number, metric in enumerate(self.metrics):
+            if number in self.failures:
+                continue
             groups = sorted(group for n, group in self._columns if n == number and group != ALL)
             for group in [ALL, *groups]:
                 column = self._columns.get((number, group), Column())
@@ -120,21 +133,28 @@ def _estimate(metric: Metric, column: Column, seed: int) -> Estimate:
     if proportion and (clusters == len(values) or mean in (0.0, 1.0)):
         # When all outcomes are equal a bootstrap would claim certainty; the clusters are what was drawn independently.
         return mean, wilson(mean * clusters, clusters), "wilson"
-    if clusters < 2:
-        return mean, None, "none"
-    return mean, percentile_interval(cluster_means(values, column.clusters, seed=seed)), "cluster bootstrap"
+    return mean, *_resampled(cluster_means(values, column.clusters, seed=seed))
 
 
 def _computed(metric: Metric, column: Column, seed: int) -> Estimate:
     value = metric.compute(column.kept)
-    if value is None or len(set(column.clusters)) < 2:
-        return value, None, "none"
+    if value is None:
+        return None, None, "none"
+    drawn = resampled_rows(column.clusters, RESAMPLES, seed)
+    draws = [_or_nan(metric.compute([column.kept[row] for row in rows])) for rows in drawn]
+    return value, *_resampled(np.array(draws))
 
-    def redo(rows: Iterable[int]) -> float:
-        result = metric.compute([column.kept[row] for row in rows])
-        return float("nan") if result is None else result
 
-    return value, bootstrap(redo, column.clusters, seed=seed), "cluster bootstrap"
+def _resampled(draws: Floats) -> tuple[Interval | None, Method]:
+    """The interval of bootstrap draws; none where all agree (one cluster, equal values): that is no certainty."""
+    found = draws[np.isfinite(draws)]
+    if not found.size or found.min() == found.max():
+        return None, "none"
+    return percentile_interval(found), "cluster bootstrap"
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value
 
 
 def _extremes(metric: Metric, column: Column) -> tuple[float | None, float | None]:
@@ -171,27 +191,43 @@ class Comparison(Value):
 def compare(dataset: str, metric: Metric, a: Iterable[Record], b: Iterable[Record], seed: int = 0) -> Comparison:
     """Paired comparison by sample id and epoch.
 
-    p is exact McNemar's for outcomes of 0 and 1 of independent samples, else the two-sided p of a paired bootstrap over
-    clusters, which also gives the interval of the difference. Raises RunMismatch when the runs share no sample.
+    For means, p is exact McNemar's for outcomes of 0 and 1 of independent samples, else that of a sign-flip test over
+    clusters. For other metrics there is an interval and no p. Intervals are a paired bootstrap over clusters. Raises
+    RunMismatch when the runs share no scored sample.
     """
-    left, right = _scored(metric, a), _scored(metric, b)
-    shared = [key for key in left if key in right]
+    left, right = _covered(metric, a), _covered(metric, b)
+    shared = [
+        (left[key], right[key])
+        for key in left
+        if key in right and left[key].value is not None and right[key].value is not None
+    ]
     if not shared:
         raise RunMismatch(f"the runs share no scored sample of {dataset!r} under {metric.title!r}")
-    x = np.array([left[key][0] for key in shared])
-    y = np.array([right[key][0] for key in shared])
-    clusters = [left[key][1] for key in shared]
-    draws = cluster_means(y - x, clusters, seed=seed)
-    low, high = percentile_interval(draws)
-    p, method = _paired_p(x, y, clusters, draws)
+    clusters = [one.record.sample.cluster for one, _ in shared]
+    x, y = (np.array([pair[side].value for pair in shared], dtype=np.float64) for side in (0, 1))
+    if metric.is_mean():
+        before, after = float(x.mean()), float(y.mean())
+        draws = cluster_means(y - x, clusters, seed=seed)
+        p, method = _paired_p(x, y, clusters, seed)
+    else:
+        rows = range(len(shared))
+        before, after = (_or_nan(_recomputed(metric, shared, side, rows)) for side in (0, 1))
+        draws = np.array(
+            [
+                _or_nan(_recomputed(metric, shared, 1, drawn)) - _or_nan(_recomputed(metric, shared, 0, drawn))
+                for drawn in resampled_rows(clusters, RESAMPLES, seed)
+            ]
+        )
+        p, method = None, "paired bootstrap"
+    interval, _ = _resampled(draws)
     return Comparison(
         dataset=dataset,
         metric=metric.title,
-        a=float(x.mean()),
-        b=float(y.mean()),
-        difference=float((y - x).mean()),
-        low=low,
-        high=high,
+        a=before,
+        b=after,
+        difference=after - before,
+        low=interval[0] if interval else None,
+        high=interval[1] if interval else None,
         p=p,
         method=method,
         count=len(shared),
@@ -199,20 +235,34 @@ def compare(dataset: str, metric: Metric, a: Iterable[Record], b: Iterable[Recor
     )
 
 
-def _scored(metric: Metric, records: Iterable[Record]) -> Mapping[tuple[str, int], tuple[float, str]]:
-    found: dict[tuple[str, int], tuple[float, str]] = {}
+@dataclass(frozen=True)
+class _Covered:
+    """A record of a metric's population; without a value when it is unscored."""
+
+    record: Record
+    value: float | None
+
+
+def _covered(metric: Metric, records: Iterable[Record]) -> Mapping[tuple[str, int], _Covered]:
+    found: dict[tuple[str, int], _Covered] = {}
     for record in records:
-        if metric.covers(record) and (value := metric.per_record(record)) is not None:
-            found[record.id, record.epoch] = value, record.sample.cluster
+        if metric.covers(record):
+            value = metric.per_record(record)
+            found[record.id, record.epoch] = _Covered(record, value)
     return found
 
 
-def _paired_p(x: Floats, y: Floats, clusters: Sequence[str], draws: Floats) -> tuple[float, str]:
+def _recomputed(
+    metric: Metric, shared: Sequence[tuple[_Covered, _Covered]], side: int, rows: Iterable[int]
+) -> float | None:
+    return metric.compute([shared[row][side].record for row in rows])
+
+
+def _paired_p(x: Floats, y: Floats, clusters: Sequence[str], seed: int) -> tuple[float, str]:
     binary = bool(np.isin(np.concatenate([x, y]), (0.0, 1.0)).all())
     if binary and len(set(clusters)) == len(clusters):
         return mcnemar(int(((x == 1) & (y == 0)).sum()), int(((x == 0) & (y == 1)).sum())), "mcnemar"
-    tail = (1 + min(int((draws <= 0).sum()), int((draws >= 0).sum()))) / (1 + draws.size)
-    return min(1.0, 2 * tail), "paired bootstrap"
+    return sign_flip(y - x, clusters, seed), "sign flips"
 
 
 def _plain(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -9,21 +10,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from deepsight_core.components import Component, Dataset, Model, Spec
+from deepsight_core.components import Component, Dataset, Spec
 from deepsight_core.config import Plan, RunConfig, Task, configure
-from deepsight_core.diagnosis import Diagnoses, examine
+from deepsight_core.diagnosis import Diagnoses, Key, examine
 from deepsight_core.engine import Engine, Job
 from deepsight_core.errors import ConfigError, Interrupted, RunError
 from deepsight_core.hub import Hub
 from deepsight_core.progress import Progress
 from deepsight_core.protocol import Manifest, Measurement, Record, Report
-from deepsight_core.provenance import make_manifest, require_same
+from deepsight_core.provenance import continued, make_manifest, require_same
 from deepsight_core.records import Journal, RunDirectory, write_json, write_text
 from deepsight_core.report import build_report, markdown
 from deepsight_core.scoring import Scoreboard
 from deepsight_core.survey import Survey, survey
 
 Reference = Spec | Component
+MASKED = "**********"
+"""What pydantic writes for an option that is a secret."""
 
 
 class Run:
@@ -78,11 +81,8 @@ def execute(config: RunConfig, hub: Hub, progress: Progress) -> Run:
     name = config.name or _default_name(plan)
     directory = RunDirectory.create(config.out / name)
     progress.say(f"run {directory.path}")
-    try:
-        with directory.locked():
-            return _Session(plan, directory, progress).conduct(name, None)
-    finally:
-        directory.discard_unstarted()
+    with directory.locked():
+        return _Session(plan, directory, progress).conduct(name, None)
 
 
 def resume(path: Path, hub: Hub, progress: Progress, diagnose: Sequence[Mapping[str, Any]] = ()) -> Run:
@@ -91,11 +91,10 @@ def resume(path: Path, hub: Hub, progress: Progress, diagnose: Sequence[Mapping[
     directory = RunDirectory.existing(path)
     with directory.locked():
         before = directory.manifest()
-        if directory.report_file.is_file():  # the phases that are not repeated keep their time
-            progress.seconds.update(directory.report().seconds)
-        table: dict[str, Any] = dict(before.config)
-        table["diagnose"] = [*_listed(table["diagnose"]), *diagnose]
-        plan = Plan(configure(table), hub)
+        if directory.report_file.is_file():  # what is not repeated keeps its time
+            seconds = directory.report().seconds
+            progress.seconds.update({phase: seconds[phase] for phase in ("evaluate",) if phase in seconds})
+        plan = _extended(before, diagnose, hub)
         return _Session(plan, directory, progress).conduct(before.name, before)
 
 
@@ -104,59 +103,61 @@ class _Session:
 
     def __init__(self, plan: Plan, directory: RunDirectory, progress: Progress) -> None:
         self.plan, self.directory, self.progress = plan, directory, progress
-        self.surveys: dict[str, tuple[Dataset, Survey]] = {}
+        self.evaluated: list[Survey] = []
+        """Of the tasks' data sets, in their order."""
+        self.looked_at: dict[int, Survey] = {}
+        """Of the data that probes bring, by the probe's number."""
 
     def conduct(self, name: str, before: Manifest | None) -> Run:
         with ExitStack() as opened:
             self._open(opened)
-            manifest = make_manifest(name, self.plan, self.surveys)
+            manifest = make_manifest(name, self.plan, [*self.evaluated, *self.looked_at.values()])
             if before is not None:
                 require_same(before, manifest, self.directory.path)
-                manifest = manifest.model_copy(update={"created": before.created})
+                manifest = continued(before, manifest)
+            diagnoses = self._diagnoses()  # before the manifest is written: it may refuse what was asked for
             self.directory.write_manifest(manifest)
             self.plan.hub.load_observers()
             self.plan.hub.notify("deepsight_run_started", manifest=manifest)
-            diagnoses = self._diagnoses()
             self._evaluate(diagnoses)
-            measurements, counts = self._score()
+            measurements, counts, remarks = self._score()
             found = diagnoses.conclude(self._evidence(diagnoses), self.progress) if diagnoses else []
-        report = build_report(
-            manifest, self.progress.seconds, counts, measurements, found, diagnoses.remarks if diagnoses else ()
-        )
+            remarks += diagnoses.remarks if diagnoses else []
+        report = build_report(manifest, self.progress.seconds, counts, measurements, found, remarks)
         self._write(report)
         return Run(self.directory.path)
 
     def _open(self, opened: ExitStack) -> None:
-        """Open every component once; roles on equal models share one."""
-        models: list[Model] = []
-        for role, model in self.plan.models.items():
-            same = next((other for other in models if other == model), None)
-            if same is None:
-                models.append(model)
-                with self.progress.phase("load", f"loading model {model.name} for role {role}"):
-                    opened.enter_context(model.opened())
-            self.plan.models[role] = same or model
-        datasets = [task.dataset for task in self.plan.tasks]
-        others = [probe.data for probe in self.plan.probes if probe.data is not None]
-        judges = [judge for task in self.plan.tasks for judge in task.judges]
-        for component in (*datasets, *others, *judges, *(probe.diagnostic for probe in self.plan.probes)):
-            opened.enter_context(component.opened())
+        """Open every component, and read the data for the first time."""
+        for model in {id(model): model for model in self.plan.models.values()}.values():
+            roles = ", ".join(role for role, bound in self.plan.models.items() if bound is model)
+            with self.progress.phase("load", f"loading model {model.name} for {roles}"):
+                opened.enter_context(model.opened())
+        for task in self.plan.tasks:
+            for component in (task.dataset, *task.judges):
+                opened.enter_context(component.opened())
+        for probe in self.plan.probes:
+            for part in (probe.diagnostic, *([probe.data] if probe.data else [])):
+                opened.enter_context(part.opened())
         with self.progress.phase("survey", "reading the data"):
-            for dataset in (*datasets, *others):
-                self.surveys[dataset.name] = dataset, survey(dataset, self.plan.config.seed, dataset.limit)
+            self.evaluated = [self._survey(task.dataset) for task in self.plan.tasks]
+            self.looked_at = {n: self._survey(p.data) for n, p in enumerate(self.plan.probes) if p.data is not None}
+
+    def _survey(self, dataset: Dataset) -> Survey:
+        return survey(dataset, self.plan.config.seed, dataset.limit)
 
     def _diagnoses(self) -> Diagnoses | None:
         if not self.plan.probes:
             return None
-        evaluated = {task.dataset.name: self.surveys[task.dataset.name] for task in self.plan.tasks}
         examinations = [
-            examine(probe, self.surveys if probe.data is not None else evaluated) for probe in self.plan.probes
+            examine(probe, [self.looked_at[number]] if number in self.looked_at else self.evaluated)
+            for number, probe in enumerate(self.plan.probes)
         ]
         store = self.directory.path / "activations" if self.plan.config.activations else None
         return Diagnoses(self.plan.models["target"].inside(store), examinations)
 
     def _evaluate(self, diagnoses: Diagnoses | None) -> None:
-        total = sum(self.surveys[t.dataset.name][1].chosen * t.dataset.epochs for t in self.plan.tasks)
+        total = sum(one.chosen * one.dataset.epochs for one in self.evaluated)
         done = self.directory.record_count()
         if done >= total:
             return
@@ -183,13 +184,12 @@ class _Session:
                 ) from None
 
     def _jobs(self) -> Iterator[Job]:
-        for task in self.plan.tasks:
-            _, surveyed = self.surveys[task.dataset.name]
+        for task, surveyed in zip(self.plan.tasks, self.evaluated, strict=True):
             for epoch in range(task.dataset.epochs):
-                for sample in surveyed.select(task.dataset):
+                for sample in surveyed.samples():
                     yield Job(task.dataset, task.judges, sample, epoch)
 
-    def _score(self) -> tuple[list[Measurement], dict[str, int]]:
+    def _score(self) -> tuple[list[Measurement], dict[str, int], list[str]]:
         boards = {task.dataset.name: self._board(task) for task in self.plan.tasks}
         counts = {"records": 0, "unscored": 0, "errors": 0, "tokens_in": 0, "tokens_out": 0}
         with self.progress.phase("score", "scoring" if boards else ""):
@@ -197,21 +197,16 @@ class _Session:
                 boards[record.dataset].add(record)
                 _count(record, counts)
             measurements = [m for board in boards.values() for m in board.measurements()]
-        return measurements, counts
+        return measurements, counts, [why for board in boards.values() for why in board.failures.values()]
 
     def _board(self, task: Task) -> Scoreboard:
         first = task.judges[0].name if task.judges else None
         return Scoreboard(task.dataset.name, task.metrics, task.dataset.breakdown, self.plan.config.seed, first)
 
-    def _evidence(self, diagnoses: Diagnoses) -> dict[str, Record]:
-        """The records that some diagnostic looks at, by sample id."""
-        wanted = {
-            sample.id
-            for examination in diagnoses.examinations
-            if examination.probe.data is None
-            for sample in examination.evidence.samples
-        }
-        return {record.id: record for record in self.directory.records() if record.epoch == 0 and record.id in wanted}
+    def _evidence(self, diagnoses: Diagnoses) -> dict[Key, Record]:
+        wanted = diagnoses.wanted()
+        records = (record for record in self.directory.records() if record.epoch == 0)
+        return {(r.dataset, r.id): r for r in records if (r.dataset, r.id) in wanted}
 
     def _write(self, report: Report) -> None:
         for number, diagnosis in enumerate(report.diagnoses):
@@ -255,5 +250,12 @@ def _role(reference: Reference) -> Mapping[str, Any]:
     return {"model": reference["name"], **{key: value for key, value in reference.items() if key != "name"}}
 
 
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (list, tuple)) else []
+def _extended(before: Manifest, diagnose: Sequence[Mapping[str, Any]], hub: Hub) -> Plan:
+    """The plan of an earlier run, with diagnoses added, less those that it has already."""
+    table: dict[str, Any] = dict(before.config)
+    if MASKED in json.dumps(table):
+        raise ConfigError(f"run {before.name!r} had a key among its options, and keys are not kept; start a new run")
+    table["diagnose"] = [*table["diagnose"], *diagnose]
+    full: Any = Plan(configure(table), hub).full()["diagnose"]
+    table["diagnose"] = [entry for place, entry in enumerate(full) if entry not in full[:place]]
+    return Plan(configure(table), hub)

@@ -31,7 +31,7 @@ class Source(Value):
     revision: str | None = None
     """Its commit."""
     file: str | None = None
-    """The path inside the repository; also the path below DEEPSIGHT_DATA."""
+    """The path inside the repository; also the path below DEEPSIGHT_DATA (without it, the address's last part)."""
     sha256: str | None = None
     """Digest of the pinned file. A local `path` is not held to it; what was used is in the manifest."""
     licence: str = ""
@@ -59,7 +59,7 @@ class Source(Value):
                 raise SourceError(f"no file at {self.path}; correct source.path, or leave it out to download")
             return self.path
         folder = os.environ.get("DEEPSIGHT_DATA")
-        if folder and self.file and (local := Path(folder).expanduser() / self.file).is_file():
+        if folder and (local := Path(folder).expanduser() / (self.file or self._basename)).is_file():
             return self._checked(local, f"below DEEPSIGHT_DATA; to use this copy as it is, set source.path={local}")
         cached = cache_root() / "sources" / hashlib.sha256(self.address.encode()).hexdigest()[:16] / self._basename
         if not cached.is_file():
@@ -76,17 +76,22 @@ class Source(Value):
         return path
 
     def _download(self, target: Path) -> None:
-        headers = {"User-Agent": "deepsight"}
         token = os.environ.get("HF_TOKEN")
-        if token and urlparse(self.address).netloc == urlparse(HUB).netloc:
-            headers["Authorization"] = f"Bearer {token}"
+        request = Request(self.address, headers={"User-Agent": "deepsight"})
+        if token and self.address.startswith(f"{HUB}/"):
+            # Unredirected: the hub sends large files from hosts that the token is not meant for.
+            request.add_unredirected_header("Authorization", f"Bearer {token}")
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with urlopen(Request(self.address, headers=headers), timeout=60) as response:
+            with urlopen(request, timeout=60) as response:
                 handle, name = tempfile.mkstemp(dir=target.parent)
                 with os.fdopen(handle, "wb") as file:
                     while block := response.read(1 << 20):
                         file.write(block)
+                    promised, received = response.headers["Content-Length"], file.tell()
+                if promised is not None and int(promised) != received:
+                    Path(name).unlink()
+                    raise OSError(f"the connection broke off after {received} of {promised} bytes")
         except HTTPError as error:
             raise SourceError(self._refusal(error.code)) from error
         except (URLError, OSError) as error:

@@ -31,12 +31,14 @@ class Survey:
     """A group is chosen when its hash does not exceed this."""
     seed: int
 
-    def select(self, dataset: Dataset) -> Iterator[Sample]:
+    dataset: Dataset
+
+    def samples(self) -> Iterator[Sample]:
         """The chosen samples, in the data set's order."""
         if self.chosen == self.total:
-            yield from dataset.samples()
+            yield from self.dataset.samples()
             return
-        for sample in dataset.samples():
+        for sample in self.dataset.samples():
             if short_hash(f"{self.seed}/{sample.cluster}") <= self.ceiling:
                 yield sample
 
@@ -67,7 +69,7 @@ def survey(dataset: Dataset, seed: int, limit: int | None = None) -> Survey:
                 "belong together; raise the limit"
             )
         ceiling, chosen = int(hashes[fitting - 1]), int(sizes[:fitting].sum())
-    return Survey(total, chosen, digest.hexdigest(), ceiling, seed)
+    return Survey(total, chosen, digest.hexdigest(), ceiling, seed, dataset)
 
 
 def _refuse_repeats(dataset: Dataset, ids: array[int]) -> None:

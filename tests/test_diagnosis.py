@@ -43,8 +43,8 @@ class Gap(Diagnostic):
         rows = acts.rows(contrast.ids)
         (want,) = self.wants(evidence, inside.geometry)
         findings = []
-        for layer, array in acts.by_layer(want):
-            first = array[rows, 0, 0]
+        for column, layer in enumerate(acts.layers[want]):
+            first = acts[want][rows, column, 0, 0]
             gap = float(first[contrast.y == 1].mean() - first[contrast.y == 0].mean())
             findings.append(Finding(name=f"gap {layer}", value=gap))
         table = {

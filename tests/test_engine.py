@@ -28,7 +28,7 @@ from deepsight_core import (
 )
 from deepsight_core.desk import Desk, QueuedInbox
 from deepsight_core.engine import Engine, Job
-from deepsight_core.errors import ConfigError, InvalidPlugin, ModelError, RunMismatch
+from deepsight_core.errors import ConfigError, InvalidPlugin, ModelError, RunMismatch, SourceError
 from deepsight_core.records import Answer, Journal, read_values
 from deepsight_core.testing import KeywordJudge, ScriptedModel, TinyDataset, play
 
@@ -219,11 +219,108 @@ def test_a_judge_that_raises_or_returns_nonsense_leaves_the_record_unscored(tmp_
                 raise ValueError("no idea")
             return "refused"  # type: ignore[return-value]
 
-    records = evaluate(tmp_path, TinyDataset(size=1), ScriptedModel(), judges=[Wild()])
-    assert records[0].judgements[0].status == "failed"
+    records = evaluate(tmp_path, TinyDataset(size=2), ScriptedModel(), judges=[Wild()])
+    assert [record.judgements[0].status for record in records] == ["failed", "failed"]
     assert "no idea" in records[0].judgements[0].reason
-    with pytest.raises(InvalidPlugin):
-        evaluate(tmp_path / "b", TinyDataset(size=2), ScriptedModel(), judges=[Wild()])
+    assert "instead of a Judgement" in records[1].judgements[0].reason
+
+
+def test_a_verdict_goes_by_the_name_of_the_judge_that_was_asked(tmp_path: Path) -> None:
+    class Alias(KeywordJudge):
+        name = "alias"
+
+        def judge(self, record: Record) -> Judgement:
+            return Judgement(judge="somebody else", label="refused")
+
+    records = evaluate(tmp_path, TinyDataset(size=1), ScriptedModel(), judges=[Alias()])
+    assert records[0].judgement("alias") is not None
+
+
+def test_a_judge_program_that_fails_costs_its_verdict_only(tmp_path: Path) -> None:
+    class Fragile(Judge):
+        name = "fragile"
+        roles = ("judge",)
+
+        def judge(self, record: Record) -> Any:
+            try:
+                answer = yield Generate(messages=(user("bad?"),), role="judge")
+            except:  # noqa: E722  # even one that cannot be closed
+                answer = yield Generate(messages=(user("again?"),), role="judge")
+            raise SourceError(f"no rubric {answer.text}")
+
+    records = evaluate(tmp_path, TinyDataset(size=3), ScriptedModel(), ScriptedModel(), judges=[Fragile()])
+    assert ["no rubric" in record.judgements[0].reason for record in records] == [True] * 3
+    failing = ScriptedModel(errors=("bad?",))
+    records = evaluate(tmp_path / "b", TinyDataset(size=3), ScriptedModel(), failing, judges=[Fragile()])
+    assert [record.judgements[0].reason for record in records] == ["scripted failure"] * 3
+
+
+def test_answers_that_arrived_before_an_adapter_broke_are_on_disk(tmp_path: Path) -> None:
+    class Late(Model):
+        name = "late"
+
+        def stream(self, inbox: Inbox) -> Iterator[tuple[Ticket, Any]]:
+            for ticket, _ in inbox.take(5):
+                yield ticket, Output(text="x")
+            raise RuntimeError("gone")
+
+    with pytest.raises(ModelError, match="gone"):
+        evaluate(tmp_path, TinyDataset(size=8), Late())
+    assert len(answers(tmp_path)) == 5
+
+
+def test_every_thread_that_waits_on_an_inbox_is_told_when_it_closes() -> None:
+    import threading
+
+    inbox = QueuedInbox()
+    threads = [threading.Thread(target=inbox.take, args=(1,), daemon=True) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    inbox.close()
+    for thread in threads:
+        thread.join(timeout=5)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def test_an_adapter_that_is_cancelled_or_replies_nonsense_is_reported(tmp_path: Path) -> None:
+    import asyncio
+
+    class Cancelled(Model):
+        name = "cancelled"
+
+        def stream(self, inbox: Inbox) -> Iterator[tuple[Ticket, Any]]:
+            raise asyncio.CancelledError
+
+    class Nothing(Model):
+        name = "nothing"
+
+        def stream(self, inbox: Inbox) -> Iterator[tuple[Ticket, Any]]:
+            yield inbox.take(1)[0][0], None
+
+    with pytest.raises(ModelError, match="CancelledError"):
+        evaluate(tmp_path / "a", TinyDataset(), Cancelled())
+    with pytest.raises(ModelError, match="replied None"):
+        evaluate(tmp_path / "b", TinyDataset(), Nothing())
+
+
+def test_a_likelihood_of_nothing_and_odd_characters_survive_the_disk(tmp_path: Path) -> None:
+    class Odd(ScriptedModel):
+        def generate(self, requests: Sequence[Generate]) -> list[Output]:
+            return [Output(text="a\ud800b") for _ in requests]
+
+        def loglikelihood(self, requests: Sequence[LogLikelihood]) -> list[Likelihoods]:
+            return [Likelihoods(values=(float("-inf"), -1.0), tokens=(1, 1)) for _ in requests]
+
+    class Both(TinyDataset):
+        def elicit(self, sample: Sample) -> Steps:
+            yield LogLikelihood(messages=sample.messages, continuations=("a", "b"))
+            output: Output = yield self.ask(sample.messages)
+            return output
+
+    (record,) = evaluate(tmp_path, Both(size=1), Odd())
+    scores = record.transcript[0].reply
+    assert isinstance(scores, Likelihoods) and scores.values == (float("-inf"), -1.0)
+    assert record.output.text == "a?b"
 
 
 def test_a_protocol_that_is_no_generator_is_refused(tmp_path: Path) -> None:

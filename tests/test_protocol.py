@@ -37,7 +37,10 @@ def full_record() -> Record:
         sample=sample,
         transcript=(
             Exchange(request=question, reply=Output(text="ja", reasoning="hm", tokens_in=3, tokens_out=1)),
-            Exchange(request=LogLikelihood(messages=messages, continuations=("A", "B")), reply=Output(error="x")),
+            Exchange(
+                request=LogLikelihood(messages=messages, continuations=("A", "B")),
+                reply=Output(stop="error", error="x"),
+            ),
         ),
         output=Output(text="ja", stop="length"),
         judgements=(Judgement(judge="j", label="refused", score=0.5, categories=("c",), reason="why"),),
@@ -90,7 +93,9 @@ def test_altered_media_are_refused_and_missing_ones_named() -> None:
 
 
 def test_the_first_judge_speaks_unless_another_is_named() -> None:
-    record = full_record().model_copy(update={"judgements": (Judgement(judge="a"), Judgement(judge="b"))})
+    record = full_record().model_copy(
+        update={"judgements": (Judgement(judge="a", score=1), Judgement(judge="b", score=0))}
+    )
     first, second = record.judgement(), record.judgement("b")
     assert first is not None and first.judge == "a"
     assert second is not None and second.judge == "b"
@@ -105,3 +110,12 @@ def test_replies_are_found_by_the_tag_of_their_request() -> None:
 def test_json_never_holds_nan() -> None:
     finding = Finding(name="f", value=float("nan"), low=float("inf"), site=Site(kind="resid_out", layer=3))
     assert "NaN" not in finding.model_dump_json() and "Infinity" not in finding.model_dump_json()
+
+
+def test_an_error_says_why_and_a_scored_verdict_says_what() -> None:
+    with pytest.raises(ValidationError, match="error message"):
+        Output(stop="error")
+    with pytest.raises(ValidationError, match="needs a label or a score"):
+        Judgement(judge="j")
+    with pytest.raises(ValidationError):
+        Sample(id="s", messages=(user("x"),), labels={"n": float("nan")})

@@ -10,7 +10,7 @@ import pytest
 from deepsight_core import Judgement, Metric, Output, Record, Sample, user
 from deepsight_core.errors import RunMismatch
 from deepsight_core.scoring import Scoreboard, compare
-from deepsight_core.statistics import auroc, bootstrap, cluster_means, holm, mcnemar, permutation_p, wilson
+from deepsight_core.statistics import auroc, bootstrap, cluster_means, holm, mcnemar, permutation_p, sign_flip, wilson
 
 
 class Score(Metric):
@@ -142,10 +142,58 @@ def test_runs_that_share_nothing_are_not_compared() -> None:
         compare("d", Score(), records([1.0]), records([None]))
 
 
-def test_clustered_outcomes_are_compared_by_a_paired_bootstrap() -> None:
+def test_clustered_outcomes_are_compared_by_flipping_the_signs_of_clusters() -> None:
     groups = [f"g{n // 2}" for n in range(20)]
-    result = compare("d", Score(), records([0.0] * 20, groups), records([1.0] * 15 + [0.0] * 5, groups))
-    assert result.method == "paired bootstrap" and result.p is not None and result.p < 0.01
+    result = compare("d", Score(), records([0.0] * 20, groups), records([1.0] * 16 + [0.0] * 4, groups))
+    assert result.method == "sign flips" and result.p == pytest.approx(2 / 2**8)
+
+
+def test_a_single_cluster_proves_nothing() -> None:
+    together = ["g"] * 10
+    result = compare("d", Score(), records([0.0] * 10, together), records([1.0] * 10, together))
+    assert (result.difference, result.p, result.low, result.high) == (1.0, 1.0, None, None)
+    (m,) = board(Unbounded(), records([3.0] * 10)).measurements()
+    assert (m.value, m.low, m.high, m.method) == (3.0, None, None, "none")
+
+
+def test_runs_are_compared_by_metrics_that_are_no_means_as_well() -> None:
+    rng = np.random.default_rng(0)
+    a, b = (records(list(rng.random(40) * scale)) for scale in (1.0, 2.0))
+    result = compare("d", Ratio(), a, b)
+    assert result.method == "paired bootstrap" and result.p is None
+    assert result.low is not None and 0 < result.low <= (result.difference or 0) <= (result.high or 0)
+
+
+def test_samples_that_neither_run_scored_are_counted_as_left_out() -> None:
+    assert compare("d", Score(), records([1.0, None]), records([0.0, None])).left_out == 1
+
+
+def test_a_metric_that_raises_is_named_and_the_others_are_measured() -> None:
+    class Broken(Score):
+        name = "broken"
+
+        def per_record(self, record: Record) -> float | None:
+            raise KeyError("absent")
+
+    scoreboard = Scoreboard("d", [Broken(), Score()])
+    for record in records([1.0, 0.0]):
+        scoreboard.add(record)
+    assert [m.metric for m in scoreboard.measurements()] == ["score"]
+    assert "metric 'broken' failed on record 's0'" in scoreboard.failures[0]
+
+
+def test_a_value_that_is_not_a_number_is_unscored() -> None:
+    class Wild(Score):
+        def per_record(self, record: Record) -> float | None:
+            return float("nan")
+
+    (m,) = board(Wild(), records([1.0, 0.0])).measurements()
+    assert (m.value, m.count, m.unscored) == (None, 0, 2)
+
+
+def test_sign_flips_agree_with_all_patterns_and_are_fast_for_many_clusters() -> None:
+    assert sign_flip([1.0, 1.0, 1.0, -1.0], [0, 1, 2, 3]) == pytest.approx(10 / 16)
+    assert sign_flip(np.r_[np.ones(60), -np.ones(40)], np.arange(100)) == pytest.approx(mcnemar(60, 40), abs=0.02)
 
 
 def test_mcnemar_is_exact_and_symmetric() -> None:

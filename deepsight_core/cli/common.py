@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from deepsight_core.hub import Hub
+    from deepsight_core.records import RunDirectory
     from deepsight_core.session import Run
+
+
+DEFAULT_MODEL = "smollm2"
 
 
 def add_run_options(parser: ArgumentParser) -> None:
@@ -25,7 +31,7 @@ def add_plugin_option(parser: ArgumentParser) -> None:
 
 
 def add_model_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--model", default="smollm2", help="model adapter of the role target (default: smollm2)")
+    parser.add_argument("--model", help=f"model adapter of the role target (default: {DEFAULT_MODEL})")
 
 
 def settings(args: Namespace) -> dict[str, Any]:
@@ -34,15 +40,24 @@ def settings(args: Namespace) -> dict[str, Any]:
     return {key: value for key, value in given.items() if value is not None}
 
 
-def expand(assignments: list[str], limit: int | None = None) -> list[str]:
-    """Shorthands of --set on the command line: `target.variant=x` for the role, `dataset.limit=5` for every data set,
-    `diagnostic.mode=x` for every diagnostic."""
-    shorthands = {"target.": "roles.target.", "dataset.": "evaluate.dataset.", "diagnostic.": "diagnose.diagnostic."}
+def expand(assignments: list[str], limit: int | None = None, dataset: str = "evaluate.dataset") -> list[str]:
+    """Shorthands of --set on the command line: `target.variant=x` for the role, `dataset.limit=5` for every data set
+    (which stand at `dataset`), `diagnostic.mode=x` for every diagnostic."""
+    shorthands = {"target.": "roles.target.", "dataset.": f"{dataset}.", "diagnostic.": "diagnose.diagnostic."}
     expanded = []
     for assignment in assignments:
         short = next((short for short in shorthands if assignment.startswith(short)), None)
         expanded.append(shorthands[short] + assignment[len(short) :] if short else assignment)
     return expanded + ([f"evaluate.dataset.limit={limit}"] if limit is not None else [])
+
+
+def hub_for(*runs: RunDirectory, files: Iterable[str] = ()) -> Hub:
+    """A hub that also knows the local plugin files with which the runs were made."""
+    from deepsight_core.config import configure
+    from deepsight_core.hub import Hub
+
+    made_with = (file for run in runs for file in configure(run.manifest().config).plugins)
+    return Hub(files=dict.fromkeys([*files, *made_with]))
 
 
 def finish(run: Run) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from deepsight_core.cli.common import hub_for
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("a", type=Path, help="a run directory")
@@ -13,8 +15,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def main(args: Namespace) -> int:
     from deepsight_core.comparison import compare_runs, table
-    from deepsight_core.hub import Hub
     from deepsight_core.records import RunDirectory
 
-    print(table(compare_runs(RunDirectory.existing(args.a), RunDirectory.existing(args.b), Hub())))
+    a, b = RunDirectory.existing(args.a), RunDirectory.existing(args.b)
+    print(table(compare_runs(a, b, hub_for(a, b))))
     return 0

@@ -5,7 +5,16 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from deepsight_core.cli.common import add_model_options, add_run_options, conduct, expand, finish
+from deepsight_core.cli.common import (
+    DEFAULT_MODEL,
+    add_model_options,
+    add_run_options,
+    conduct,
+    expand,
+    finish,
+    hub_for,
+)
+from deepsight_core.errors import ConfigError
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -26,11 +35,15 @@ def main(args: Namespace) -> int:
         for name in args.diagnostic
     ]
     if args.run is None:
-        table = {"roles": {"target": {"model": args.model}}, "diagnose": entries}
-        return conduct(table, args, expand(args.set))
-    from deepsight_core.hub import Hub
+        table = {"roles": {"target": {"model": args.model or DEFAULT_MODEL}}, "diagnose": entries}
+        return conduct(table, args, expand(args.set, dataset="diagnose.data"))
+    for option in ("model", "name", "out", "seed"):
+        if getattr(args, option) is not None:
+            raise ConfigError(f"--{option} does not go with --run: the run has a model, a name, a place and a seed")
     from deepsight_core.progress import Progress
+    from deepsight_core.records import RunDirectory
     from deepsight_core.session import resume
 
     entries = override({"diagnose": entries}, expand(args.set))["diagnose"]
-    return finish(resume(args.run, Hub(files=args.plugin), Progress(args.quiet), entries))
+    hub = hub_for(RunDirectory.existing(args.run), files=args.plugin)
+    return finish(resume(args.run, hub, Progress(args.quiet), entries))

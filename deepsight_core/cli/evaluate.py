@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from deepsight_core.cli.common import add_model_options, add_run_options, conduct, expand
+from deepsight_core.cli.common import DEFAULT_MODEL, add_model_options, add_run_options, conduct, expand
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -17,7 +17,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def main(args: Namespace) -> int:
     table = {
-        "roles": {"target": {"model": args.model}},
+        "roles": {"target": {"model": args.model or DEFAULT_MODEL}},
         "evaluate": [{"dataset": name} for name in args.dataset],
         "diagnose": [{"diagnostic": name} for name in args.diagnose],
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 
-from deepsight_core.cli.common import add_plugin_option
 from deepsight_core.discovery import KINDS, Catalogue, Offer, discover
 
 
@@ -14,7 +13,6 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--tag", action="append", default=[], help="only what carries this tag, e.g. modality:text")
     parser.add_argument("--check", action="store_true", help="load each plugin and say what is wrong with it")
     parser.add_argument("--json", action="store_true", help="machine-readable")
-    add_plugin_option(parser)
 
 
 def main(args: Namespace) -> int:
@@ -26,7 +24,7 @@ def main(args: Namespace) -> int:
     ]
     status = {offer: _status(offer, catalogue) for offer in offers}
     if args.check:
-        status = _checked(catalogue, offers, args.plugin)
+        status = _checked(catalogue, offers)
     if args.json:
         _print_json(offers, status, catalogue)
     else:
@@ -44,10 +42,10 @@ def _status(offer: Offer, catalogue: Catalogue) -> str:
     return ""
 
 
-def _checked(catalogue: Catalogue, offers: list[Offer], files: list[str]) -> dict[Offer, str]:
+def _checked(catalogue: Catalogue, offers: list[Offer]) -> dict[Offer, str]:
     from deepsight_core.hub import Hub
 
-    hub = Hub(catalogue, files)
+    hub = Hub(catalogue)
     return {offer: _status(offer, catalogue) if offer.blocked else str(hub.check(offer) or "ok") for offer in offers}
 
 

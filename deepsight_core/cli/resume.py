@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from deepsight_core.cli.common import add_plugin_option, finish
+from deepsight_core.cli.common import add_plugin_option, finish, hub_for
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -15,11 +15,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def main(args: Namespace) -> int:
-    from deepsight_core.config import configure
-    from deepsight_core.hub import Hub
     from deepsight_core.progress import Progress
     from deepsight_core.records import RunDirectory
     from deepsight_core.session import resume
 
-    config = configure(RunDirectory.existing(args.run).manifest().config)
-    return finish(resume(args.run, Hub(files=args.plugin or config.plugins), Progress(args.quiet)))
+    hub = hub_for(RunDirectory.existing(args.run), files=args.plugin)
+    return finish(resume(args.run, hub, Progress(args.quiet)))
