@@ -189,3 +189,81 @@ def test_a_contrast_with_one_side_only_is_refused_and_an_unknown_selector_named(
 def test_prompts_carry_the_judged_answer_once_there_is_one() -> None:
     assert [prompt.answer for prompt in evidence().prompts][:2] == ["answer 0", "answer 1"]
     assert Evidence(evidence().samples).prompts[0].answer is None
+
+
+# --- Data sets that share names or ids ------------------------------------------------------------
+
+
+class Words(Gap):
+    """Tells which prompts and answers it was shown."""
+
+    name = "words"
+
+    def diagnose(self, evidence: Evidence, acts: Acts, inside: Inside) -> Diagnosis:
+        first = evidence.prompts[0]
+        return Diagnosis(diagnostic=self.name, summary=f"{first.messages[0].text} -> {first.answer}, {len(acts.ids)}")
+
+
+def named(name: str, text: str) -> TinyDataset:
+    class Other(TinyDataset):
+        def samples(self) -> Any:
+            for sample in super().samples():
+                yield sample.model_copy(update={"messages": (user(f"{text} {sample.id}"),)})
+
+    Other.name = name
+    return Other()
+
+
+def told(hub: Hub, out: Path, *entries: Any, evaluate: Sequence[Any] = (), **options: Any) -> list[str]:
+    from deepsight_core.config import configure
+    from deepsight_core.progress import Progress
+    from deepsight_core.session import execute
+
+    hub.adopt(Words, GlassModel)
+    diagnose = [{"diagnostic": "words", **entry} for entry in entries]
+    roles = {"target": {"model": "glass"}}
+    table = {"roles": roles, "evaluate": evaluate, "diagnose": diagnose, "out": out, "reports": [], **options}
+    made = execute(configure(table), hub, Progress(quiet=True))
+    return [diagnosis.summary for diagnosis in made.report.diagnoses]
+
+
+def test_each_diagnostic_sees_the_records_of_its_own_data_set(hub: Hub, out: Path) -> None:
+    evaluate = [{"dataset": named("a", "A")}, {"dataset": named("b", "B")}]
+    assert told(hub, out, {"datasets": ["a"]}, {"datasets": ["b"]}, evaluate=evaluate) == [
+        "A tiny-0 -> you said: A tiny-0, 8",
+        "B tiny-0 -> you said: B tiny-0, 8",
+    ]
+
+
+def test_ids_that_two_data_sets_share_are_refused_in_one_diagnosis_and_leave_no_run(hub: Hub, out: Path) -> None:
+    evaluate = [{"dataset": named("a", "A")}, {"dataset": named("b", "B")}]
+    with pytest.raises(ConfigError, match="'tiny-0' occurs in 'a' and in 'b'"):
+        told(hub, out, {}, evaluate=evaluate, name="r")
+    assert not (out / "r").exists()
+
+
+def test_data_of_a_diagnostic_is_its_own_whatever_its_name(hub: Hub, out: Path) -> None:
+    evaluate = [{"dataset": {"name": "tiny", "limit": 2}}]
+    assert told(hub, out, {"data": "tiny"}, {"data": named("b", "B")}, {}, evaluate=evaluate, name="r") == [
+        "question 0 -> None, 8",
+        "B tiny-0 -> None, 8",
+        "question 6 -> you said: question 6, 2",
+    ]
+    assert len(list(Run(out / "r").records())) == 2
+
+
+def test_a_diagnosis_that_is_asked_for_again_is_not_listed_twice(hub: Hub, out: Path) -> None:
+    from deepsight_core.progress import Progress
+    from deepsight_core.session import resume
+
+    made = joint(hub, out, "gap", name="r")
+    environment = made.manifest.environment
+    for _ in range(2):
+        resume(
+            made.path,
+            hub,
+            Progress(quiet=True),
+            [{"diagnostic": "gap"}, {"diagnostic": {"name": "gap", "layers": [1]}}],
+        )
+    assert len(made.report.diagnoses) == 2
+    assert made.manifest.environment == environment

@@ -206,3 +206,53 @@ def test_check_loads_each_plugin_and_says_what_is_wrong(site: Site) -> None:
     done = cli("list-plugins", "--check", "--kind", "dataset", folder=site.path)
     assert done.returncode == 3
     assert "division by zero" in next(line for line in done.stdout.splitlines() if "broken" in line)
+
+
+TWO = """
+from deepsight_core import Dataset, hookimpl
+class One(Dataset):
+    name = "one"
+    def samples(self): return iter(())
+class Two(One):
+    name = "two"
+@hookimpl
+def deepsight_datasets(): return [One, Two]
+"""
+
+
+def test_a_blocked_or_contested_component_does_not_slip_in_with_its_neighbour(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = site.install("fake-pair", "dataset.one", TWO)
+    (info / "entry_points.txt").write_text(
+        "[deepsight]\ndataset.one = fake_pair_module\ndataset.two = fake_pair_module\n"
+    )
+    monkeypatch.setenv("DEEPSIGHT_BLOCK_PLUGINS", "dataset.two")
+    hub = Hub()
+    hub.get("dataset", "one")
+    with pytest.raises(UnknownComponent, match="blocked"):
+        hub.get("dataset", "two")
+    monkeypatch.delenv("DEEPSIGHT_BLOCK_PLUGINS")
+    site.install("fake-rival", "dataset.two", DATASET.format(name="two"))
+    hub = Hub()
+    hub.get("dataset", "one")
+    with pytest.raises(ConflictingPlugins):
+        hub.get("dataset", "two")
+
+
+def test_an_entry_point_may_name_an_attribute_or_extras(site: Site) -> None:
+    info = site.install("fake-extra", "dataset.extra", DATASET.format(name="extra"))
+    (info / "entry_points.txt").write_text("[deepsight]\ndataset.extra = fake_extra_module:Fake [fast]\n")
+    assert Hub().get("dataset", "extra").name == "extra"
+
+
+def test_a_plugin_that_exits_on_import_is_broken_and_no_more(site: Site) -> None:
+    site.install("fake-exit", "dataset.exit", "import sys; sys.exit(3)")
+    with pytest.raises(BrokenPlugin, match="SystemExit"):
+        Hub().get("dataset", "exit")
+
+
+def test_checking_an_observer_loads_it(site: Site) -> None:
+    site.install("fake-observer", "observer.fine", "from deepsight_core import hookimpl")
+    hub = Hub()
+    assert [hub.check(offer) for offer in hub.catalogue.offers if offer.kind == "observer"] == [None]

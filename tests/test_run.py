@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from deepsight_core import Output, Record, run
+from deepsight_core import Output, Record, Sample, Steps, run, user
 from deepsight_core.config import configure, load, override
 from deepsight_core.errors import (
     CapabilityError,
@@ -29,6 +29,7 @@ from deepsight_core.errors import (
 from deepsight_core.hub import Hub
 from deepsight_core.progress import Progress
 from deepsight_core.records import Journal, RunDirectory
+from deepsight_core.secrets import scrub
 from deepsight_core.session import Run, execute, resume
 from deepsight_core.testing import ScriptedModel, TinyDataset
 
@@ -390,3 +391,95 @@ def test_secrets_of_the_environment_reach_no_file(hub: Hub, out: Path, monkeypat
         assert "very" not in file.read_text(), file
     records: list[Record] = list(made.records())
     assert records[1].output.text == "the key is [secret]"
+
+
+# --- What a review found --------------------------------------------------------------------------
+
+
+def test_a_second_process_does_not_touch_a_run_that_another_has_only_begun(hub: Hub, out: Path) -> None:
+    (out / "r").mkdir(parents=True)
+    with RunDirectory(out / "r").locked():
+        with pytest.raises(RunLocked):
+            start(hub, out)
+        assert (out / "r").exists()
+    assert not (out / "r").exists(), "it never began"
+
+
+def test_two_roles_on_equal_models_load_it_once(hub: Hub, out: Path) -> None:
+    opened = []
+
+    class Counted(ScriptedModel):
+        name = "counted"
+        _state: object = None
+
+        def open(self) -> None:
+            opened.append(self)
+            self._state = object()
+
+    hub.adopt(Counted)
+    start(hub, out, roles={"target": {"model": "counted"}, "judge": {"model": "counted"}})
+    assert len(opened) == 1
+
+
+def test_a_judge_that_is_listed_twice_is_refused(hub: Hub, out: Path) -> None:
+    with pytest.raises(ConfigError, match="lists judge 'keyword' twice"):
+        start(hub, out, "evaluate.judges=[{name='keyword', word='a'}, {name='keyword', word='b'}]")
+
+
+def test_values_that_look_like_dates_or_numbers_stay_text_where_text_is_wanted(hub: Hub, out: Path) -> None:
+    class Named(ScriptedModel):
+        name = "named"
+        revision: str = ""
+
+    hub.adopt(Named)
+    for text in ("2024-08-06", "1234567"):
+        made = start(hub, out, "roles.target={model='named'}", f"roles.target.revision={text}", f"name=r{text}")
+        target: Any = made.manifest.models["target"]
+        assert target["options"]["revision"] == text
+
+
+def test_an_assignment_into_a_plain_value_is_a_clear_error(hub: Hub, out: Path) -> None:
+    with pytest.raises(ConfigError, match="nothing to enter at 'x'"):
+        start(hub, out, "seed=3", "seed.x=1")
+
+
+def test_a_secret_that_is_a_number_or_a_common_word_damages_no_record(
+    hub: Hub, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Talk(TinyDataset):
+        name = "talk"
+
+        def elicit(self, sample: Sample) -> Steps:
+            first: Output = yield self.ask(sample.messages)
+            last: Output = yield self.ask((user(first.text),))
+            return last
+
+    class Timed(ScriptedModel):
+        name = "timed"
+
+        def generate(self, requests: Any) -> list[Output]:
+            return [one.model_copy(update={"seconds": 0.123456789}) for one in super().generate(requests)]
+
+    hub.adopt(Talk, Timed)
+    monkeypatch.setenv("SOME_TOKEN", "23456789")
+    monkeypatch.setenv("DB_PASS", "question")
+    evaluate = [{"dataset": "talk", "metrics": []}]
+    made = start(hub, out, roles={"target": {"model": "timed"}}, evaluate=evaluate)
+    whole = list(made.records())
+    assert whole[0].output.text == "you said: you said: [secret] 0" and whole[0].output.seconds == 0.123456789
+    (made.path / "records.jsonl").unlink()  # so that every program is replayed
+    resume(made.path, hub, Progress(quiet=True))
+    assert list(made.records()) == whole
+
+
+def test_the_password_in_an_address_is_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgres://me:sesame99@host/db")
+    assert scrub("it is sesame99") == "it is [secret]"
+
+
+def test_a_blocked_or_broken_reporter_costs_no_run(hub: Hub, out: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from deepsight_core.discovery import Catalogue, Offer
+
+    hub.catalogue = Catalogue((Offer("reporter", "absent", "module_that_is_not_there", "fake", "1.0"),))
+    assert start(hub, out, reports=None).report.counts["records"] == 8
+    assert "module_that_is_not_there" in caplog.text

@@ -22,6 +22,8 @@ class Handler(BaseHTTPRequestHandler):
         self.server.hits += 1  # type: ignore[attr-defined]
         code = {"/gated.csv": 403, "/gone.csv": 404}.get(self.path, 200)
         self.send_response(code)
+        if self.path == "/cut.csv":
+            self.send_header("Content-Length", str(2 * len(CONTENT)))
         self.end_headers()
         self.wfile.write(CONTENT if code == 200 else b"no")
 
@@ -94,3 +96,9 @@ def test_a_local_path_and_a_data_folder_go_before_the_network(
 def test_a_hub_file_has_the_address_of_its_pinned_revision() -> None:
     source = Source(repo="owner/set", revision="abc", file="data/test file.csv")
     assert source.address == "https://huggingface.co/datasets/owner/set/resolve/abc/data/test%20file.csv"
+
+
+def test_a_download_that_breaks_off_is_not_taken_for_the_file(server: ThreadingHTTPServer, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"broke off|Incomplete"):
+        Source(url=url(server, "cut.csv")).fetch()
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
