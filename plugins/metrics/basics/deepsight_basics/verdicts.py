@@ -14,6 +14,6 @@ def verdict(metric: Metric, record: Record) -> Judgement | None:
 
 
 def share(metric: Metric, record: Record, labels: Container[object]) -> float | None:
-    """1.0 when the verdict is one of the labels, 0.0 when it is another, None when unscored."""
+    """1.0 when the verdict is one of the labels, 0.0 when it is another, None when unscored or without a label."""
     judgement = verdict(metric, record)
-    return None if judgement is None else float(judgement.label in labels)
+    return None if judgement is None or judgement.label is None else float(judgement.label in labels)

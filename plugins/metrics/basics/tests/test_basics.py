@@ -61,6 +61,10 @@ def test_a_verdict_that_was_not_scored_has_no_value(metric, status):
     assert metric.per_record(record("refused", target="refused", score=1.0, status=status, harmful=True)) is None
 
 
+def test_a_verdict_that_is_a_score_alone_has_no_share():
+    assert Rate(label="unsafe").per_record(record(None, score=0.9)) is None
+
+
 def test_a_record_without_a_judgement_has_no_value():
     assert RefusalRate().covers(UNJUDGED)
     assert RefusalRate().per_record(UNJUDGED) is None
