@@ -80,7 +80,7 @@ def main() -> None:
     guarded = get_peft_model(model, config)
     guarded.print_trainable_parameters()
     fit(guarded, examples, options)
-    save(guarded, options.out)
+    save(guarded, options.strength, options.out)
     print(f"wrote {options.out} after {time.monotonic() - started:.0f} s")
 
 
