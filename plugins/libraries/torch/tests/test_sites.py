@@ -51,10 +51,10 @@ def test_heads_side_by_side_through_the_projection_give_what_attention_adds(
     inside = opened(family)
     heads, added = Want(site="head"), Want(site="attn_out")
     acts = inside.run([heads, added], prompts)
-    for layer, array in acts.by_layer(heads):
+    for layer in acts.layers[heads]:
         projection = inside.sites.blocks[layer].get_submodule(name)
         with torch.no_grad():
-            projected = projection(torch.tensor(array)).numpy()
+            projected = projection(torch.tensor(acts[heads][:, layer])).numpy()
         np.testing.assert_allclose(projected, acts[added][:, layer], rtol=1e-4, atol=1e-5)
 
 
