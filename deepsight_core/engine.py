@@ -46,8 +46,6 @@ class Tally:
     errors: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
-    asked: int = 0
-    replayed: int = 0
 
 
 @dataclass
@@ -168,7 +166,6 @@ class _Loop:
                 f"record {live.n} ({live.job.sample.id}), step {key}: the protocol now asks something else than when "
                 "the run began. A resumed protocol must be deterministic, and its code unchanged; start a new run"
             )
-        self.engine.tally.replayed += 1
         return answer.reply
 
     def _ask(self, live: _Live, program: Program, place: int, key: str, request: Request) -> None:
@@ -180,7 +177,6 @@ class _Loop:
         ticket = next(self.tickets)
         self.waiting[ticket] = live, program, place, key, request
         self.desk.ask(ticket, request)
-        self.engine.tally.asked += 1
 
     def _receive(self) -> None:
         replies = self.desk.collect(PATIENCE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from math import exp, lgamma, log, sqrt
 from statistics import NormalDist
 
@@ -53,13 +53,6 @@ def resampled_rows(clusters: ArrayLike, resamples: int, seed: int = 0) -> Iterat
     rng = np.random.default_rng(seed)
     for _ in range(resamples):
         yield np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
-
-
-def bootstrap(
-    statistic: Callable[[NDArray[np.int64]], float], clusters: ArrayLike, resamples: int = 1000, seed: int = 0
-) -> Interval:
-    """Percentile interval of `statistic(rows)` over draws of whole clusters; draws that give NaN are left out."""
-    return percentile_interval([statistic(rows) for rows in resampled_rows(clusters, resamples, seed)])
 
 
 def permutation_p(observed: float, null: ArrayLike, two_sided: bool = False) -> float:

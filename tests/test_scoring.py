@@ -10,7 +10,16 @@ import pytest
 from deepsight_core import Judgement, Metric, Output, Record, Sample, user
 from deepsight_core.errors import RunMismatch
 from deepsight_core.scoring import Scoreboard, compare
-from deepsight_core.statistics import auroc, bootstrap, cluster_means, holm, mcnemar, permutation_p, sign_flip, wilson
+from deepsight_core.statistics import (
+    auroc,
+    cluster_means,
+    holm,
+    mcnemar,
+    percentile_interval,
+    permutation_p,
+    sign_flip,
+    wilson,
+)
 
 
 class Score(Metric):
@@ -220,6 +229,5 @@ def test_holm_is_monotone_and_keeps_the_order_given() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
-def test_a_bootstrap_leaves_out_draws_without_a_value() -> None:
-    low, high = bootstrap(lambda rows: float("nan") if 0 in rows else 1.0, np.arange(5), resamples=50)
-    assert (low, high) == (1.0, 1.0)
+def test_draws_without_a_value_are_left_out_of_an_interval() -> None:
+    assert percentile_interval([float("nan"), 1.0, 1.0, float("nan")]) == (1.0, 1.0)
