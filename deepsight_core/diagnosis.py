@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
 from deepsight_core.config import Probe
 from deepsight_core.errors import ConfigError, DeepSightError
-from deepsight_core.evidence import Evidence
+from deepsight_core.evidence import Again, Evidence
 from deepsight_core.inside import Acts, Inside, Prompt, Want
 from deepsight_core.progress import Progress
 from deepsight_core.protocol import Diagnosis, Record, Sample
@@ -37,12 +37,12 @@ class Examination:
         except Exception as error:
             self.fail(error)
 
-    def see(self, records: Mapping[Key, Record]) -> None:
-        """Add the records, once they are there."""
+    def see(self, records: Mapping[Key, Record], again: Again | None) -> None:
+        """Add the records, and the means to ask again, once they are there."""
         samples = self.evidence.samples
         keys = ((self.homes.get(sample.id, ""), sample.id) for sample in samples)
         known = tuple(records[key] for key in keys if key in records)
-        self.evidence = Evidence(samples, known, self.evidence.contrast_by)
+        self.evidence = Evidence(samples, known, self.evidence.contrast_by, again=again)
 
     def conclude(self, acts: Acts, inside: Inside) -> Diagnosis:
         try:
@@ -87,15 +87,21 @@ class Diagnoses:
         """The records that some diagnostic looks at."""
         return {(home, id) for examination in self.examinations for id, home in examination.homes.items()}
 
-    def conclude(self, records: Mapping[Key, Record], progress: Progress) -> list[Diagnosis]:
-        """Capture what was not ridden, once for all diagnostics that look at the same samples, and diagnose."""
-        together: dict[tuple[Prompt, ...], list[Examination]] = {}
-        for examination in self.examinations:
-            examination.see(records)
+    def conclude(
+        self, records: Mapping[Key, Record], progress: Progress, again: Callable[[str], Again] | None = None
+    ) -> list[Diagnosis]:
+        """Capture what was not ridden, once for all diagnostics that look at the same samples, and diagnose. `again`
+        gives each diagnostic, by its number and name, the means to ask samples again."""
+        together: list[tuple[tuple[Prompt, ...], list[Examination]]] = []
+        for number, examination in enumerate(self.examinations):
+            name = f"{number}-{examination.probe.diagnostic.name}"
+            examination.see(records, again(name) if again else None)
             if examination.error is None:
-                together.setdefault(examination.evidence.prompts, []).append(examination)
+                prompts = examination.evidence.prompts
+                group = next((group for same, group in together if same == prompts), None)
+                together.append((prompts, [examination])) if group is None else group.append(examination)
         acts: dict[int, Acts] = {}
-        for group in together.values():
+        for _, group in together:
             with progress.phase("capture", "capturing activations"):
                 acts.update(self._capture(group))
         found = []

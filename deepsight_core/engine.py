@@ -34,6 +34,8 @@ class Job:
     judges: Sequence[Judge]
     sample: Sample
     epoch: int = 0
+    record: Record | None = None
+    """What the sample's protocol gave earlier: then it is only judged."""
 
 
 @dataclass
@@ -123,8 +125,11 @@ class _Loop:
     def _admit(self, job: Job) -> None:
         n, self.next_in = self.next_in, self.next_in + 1
         program = self._program(job, "elicit", job.dataset.elicit(job.sample))
-        self.live[n] = live = _Live(n, job, program, iter(job.judges))
-        self._advance(live, program.start)
+        self.live[n] = live = _Live(n, job, program, iter(job.judges), record=job.record)
+        if job.record is None:
+            self._advance(live, program.start)
+        else:
+            self._next_judge(live)
 
     def _program(self, job: Job, path: str, generator: object) -> Program:
         if not inspect.isgenerator(generator):

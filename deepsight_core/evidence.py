@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +34,23 @@ class Contrast:
 
 
 @dataclass(frozen=True)
+class Repeat:
+    """Samples asked twice: records of the run, and records of the same samples under an edit, row by row."""
+
+    before: tuple[Record, ...]
+    after: tuple[Record, ...]
+
+
+class Again(Protocol):
+    """Asks samples of the run again while the model is edited, and judges the answers as before."""
+
+    def __call__(self, name: str, edited: AbstractContextManager[None], ids: Sequence[str] | None = None) -> Repeat:
+        """`name` says what was changed, and is unique within the diagnosis; `edited` is what `Inside.edited` or
+        `Inside.masked` gives; `ids` are sample ids that were evaluated, None for all of the run. Raises DiagnosticError
+        when none of them was."""
+
+
+@dataclass(frozen=True)
 class Evidence:
     """The samples that were evaluated and, once they are there, their records."""
 
@@ -40,6 +60,8 @@ class Evidence:
     contrast_by: str = "label:harmful"
     judge: str | None = None
     """Whose verdicts count for verdict cohorts; None for each record's first judge."""
+    again: Again | None = field(default=None, repr=False, compare=False)
+    """Asks samples of the run again under an edit; None before the evaluation, and in a run that evaluates nothing."""
     _by_id: dict[str, Record] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -47,10 +69,9 @@ class Evidence:
 
     @property
     def prompts(self) -> tuple[Prompt, ...]:
-        """One per sample; with the judged answer once there is one."""
-        return tuple(
-            Prompt(id=sample.id, messages=sample.messages, answer=self._answer(sample.id)) for sample in self.samples
-        )
+        """One per sample; with the judged answer once there is one. Of data that bring their own answers, as a last
+        message of the assistant, those."""
+        return tuple(self._prompt(sample) for sample in self.samples)
 
     def record(self, id: str) -> Record | None:
         return self._by_id.get(id)
@@ -95,9 +116,20 @@ class Evidence:
             left_out=len(self.samples) - len(known),
         )
 
-    def _answer(self, id: str) -> str | None:
-        record = self._by_id.get(id)
-        return record.output.text if record and not record.output.error else None
+    def _prompt(self, sample: Sample) -> Prompt:
+        record = self._by_id.get(sample.id)
+        *before, last = sample.messages
+        given = last.role == "assistant" and bool(before)
+        answer = last.text if given else None
+        if record and not record.output.error:
+            answer = record.output.text
+        return Prompt(
+            id=sample.id,
+            messages=tuple(before) if given else sample.messages,
+            answer=answer,
+            target=sample.target if isinstance(sample.target, str) else None,
+            labels=sample.labels,
+        )
 
 
 def _split(selector: str) -> tuple[str, str | None]:

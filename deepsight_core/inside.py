@@ -1,4 +1,4 @@
-"""The contract for looking inside a model: what a diagnostic asks to see, and what it is given.
+"""The contract for looking inside a model, and for changing what goes on there.
 
 A diagnostic declares `Want`s before anything runs. A white-box model plans all of them into one pass and answers
 with `Acts`: numpy arrays, so that most diagnostics are pure functions that need no torch.
@@ -6,88 +6,42 @@ with `Acts`: numpy arrays, so that most diagnostics are pure functions that need
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Annotated, Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
+from deepsight_core.edits import Edit
 from deepsight_core.errors import DiagnosticError
-from deepsight_core.protocol import Message, Value
+from deepsight_core.messages import Message, Value
+from deepsight_core.protocol import Label
+from deepsight_core.wants import (
+    All as All,
+    ClassMoments as ClassMoments,
+    Collect as Collect,
+    EndOfInstruction as EndOfInstruction,
+    Keep as Keep,
+    Last as Last,
+    Lens as Lens,
+    MeanTokens as MeanTokens,
+    Positions as Positions,
+    PostInstruction as PostInstruction,
+    Project as Project,
+    Reduce as Reduce,
+    Rows as Rows,
+    SiteKind as SiteKind,
+    Span as Span,
+    Steps as Steps,
+    TopK as TopK,
+    Want as Want,
+)
+from deepsight_core.weights import Importance, Part
 
 Array = NDArray[np.float32]
-
-
-# --- Positions: always relative to real tokens, never to padding ------------------------------
-
-
-class Last(Value):
-    """The last k tokens of the text, oldest first."""
-
-    type: Literal["last"] = "last"
-    k: int = Field(1, ge=1)
-
-
-class EndOfInstruction(Value):
-    """The last token of the last user message, before the template's tail."""
-
-    type: Literal["end-of-instruction"] = "end-of-instruction"
-
-
-class All(Value):
-    """Every token, template included; must be paired with a reduction."""
-
-    type: Literal["all"] = "all"
-
-
-class Span(Value):
-    """The tokens of a named part of the text; must be paired with a reduction."""
-
-    type: Literal["span"] = "span"
-    name: Literal["user", "response"]
-
-
-Positions = Annotated[Last | EndOfInstruction | All | Span, Field(discriminator="type")]
-
-
-# --- Reductions: done where the activation is, before anything is kept ------------------------
-
-
-class Keep(Value):
-    """The vectors themselves."""
-
-    type: Literal["keep"] = "keep"
-
-
-class MeanTokens(Value):
-    """The mean over the chosen positions, accumulated in float32 or wider."""
-
-    type: Literal["mean-tokens"] = "mean-tokens"
-
-
-Reduce = Annotated[Keep | MeanTokens, Field(discriminator="type")]
-
-SiteKind = Literal["embed", "resid_in", "resid_mid", "resid_out", "attn_out", "mlp_out", "head", "neuron", "final"]
-"""`attn_out` and `mlp_out` are what is *added to the residual stream*; `head` is the input of the attention's output
-projection (heads side by side), `neuron` the input of the MLP's down projection; `final` follows the last norm."""
-
-
-class Want(Value):
-    """What a diagnostic asks to see of every prompt."""
-
-    site: SiteKind = "resid_out"
-    layers: tuple[int, ...] | None = None
-    """Decoder blocks, from 0; None for all. `embed` and `final` have no layers and ignore this."""
-    positions: Positions = Last()
-    reduce: Reduce = Keep()
-    text: Literal["prompt", "exchange"] = "prompt"
-    """prompt: as sent to the model, with the template's opening of the answer. exchange: prompt and answer together,
-    re-read in one pass (teacher forcing), which gives the activations of step-by-step decoding."""
-    truncate: int | None = None
-    """Keep at most this many tokens of the text (from its start); None refuses what exceeds the context."""
+Floats = NDArray[np.float64]
 
 
 class Prompt(Value):
@@ -96,6 +50,11 @@ class Prompt(Value):
     id: str
     messages: tuple[Message, ...]
     answer: str | None = None
+    answer_tokens: tuple[int, ...] | None = None
+    """The answer as the model wrote it, token by token; None to tokenise `answer`."""
+    target: str | None = None
+    """The reference answer."""
+    labels: Mapping[str, Label] = {}
 
 
 @dataclass(frozen=True)
@@ -114,12 +73,25 @@ class Geometry:
 
 
 @dataclass(frozen=True)
+class Moments:
+    """Of each class: how many texts, their mean, and their variance (divided by the count), accumulated in float64."""
+
+    classes: tuple[str, ...]
+    counts: NDArray[np.int64]
+    means: Floats
+    """Shape (classes, layers, positions, width)."""
+    variances: Floats
+    """Of each coordinate, the same shape; their sum over the width is the trace of the class's scatter."""
+
+
+@dataclass(frozen=True)
 class Acts:
     """The activations that were asked for, one row per prompt."""
 
     ids: tuple[str, ...]
     arrays: Mapping[Want, Array]
-    """Shape (prompts, layers, positions, width); sites without layers have one, reduced positions have one."""
+    """Shape (prompts, layers, positions, width); sites without layers have one, reduced positions have one. `Project`,
+    `Lens` and `TopK` put their numbers where the width is."""
     layers: Mapping[Want, tuple[int | None, ...]]
     """The block of each row of axis 1."""
     lengths: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
@@ -128,9 +100,17 @@ class Acts:
     """Faithfulness: largest relative difference over two prompts recomputed alone, without padding."""
     captured: Mapping[str, int] = field(default_factory=dict)
     """How the rows came about: `ridden` on generation, `computed`, or read from the `store`."""
+    ragged: Mapping[Want, tuple[Array, ...]] = field(default_factory=dict)
+    """Wants whose positions vary in number: one array of shape (layers, positions, width) a prompt."""
+    moments: Mapping[Want, Moments] = field(default_factory=dict)
+    """Wants that collect class moments."""
 
     def __getitem__(self, want: Want) -> Array:
         return self.arrays[want]
+
+    def each(self, want: Want) -> tuple[Array, ...]:
+        """One array of shape (layers, positions, width) for each prompt, whether or not positions vary in number."""
+        return self.ragged[want] if want in self.ragged else tuple(self.arrays[want])
 
     def rows(self, ids: Sequence[str]) -> NDArray[np.int64]:
         """Row numbers of these sample ids. Raises DiagnosticError for an id that was not captured."""
@@ -141,18 +121,64 @@ class Acts:
             raise DiagnosticError(f"no activations were captured for sample {error.args[0]!r}") from None
 
 
+@dataclass(frozen=True)
+class Written:
+    """What a model wrote after a prompt, greedily."""
+
+    id: str
+    text: str
+    tokens: tuple[int, ...]
+    """Token ids, the end token included where one was written."""
+    ended: bool
+    """Whether it ended by itself."""
+
+
 class Inside(Protocol):
     """A white-box model, opened. deepsight-torch implements it for transformers models."""
 
     @property
     def geometry(self) -> Geometry: ...
 
-    def run(self, wants: Sequence[Want], prompts: Sequence[Prompt]) -> Acts:
+    def run(self, wants: Sequence[Want], prompts: Iterable[Prompt], edits: Sequence[Edit] = ()) -> Acts:
         """One planned pass over the prompts for all wants together; what was ridden before is not computed again.
 
-        Raises DiagnosticError for a layer out of range, a site that the model lacks, or a text beyond the context.
+        With `edits`, activations are those of the edited model, and are neither ridden nor stored. Where every want
+        collects moments, the prompts may be a stream of any length. Raises DiagnosticError for a layer out of range, a
+        site that the model lacks, a text beyond the context, or more memory than there is.
         """
 
     def ride(self, wants: Sequence[Want], prompts: Sequence[Prompt]) -> AbstractContextManager[None]:
         """While open, generation keeps what is wanted of these prompts as it prefills them, so that `run` need not
         compute it. Only wants on the text "prompt" can ride; the others are left to `run`."""
+
+    def read(self, want: Want, prompts: Sequence[Prompt]) -> tuple[tuple[str, ...], ...]:
+        """The tokens at the positions of a want, as text; of `Steps`, the tokens that were decided there. Raises as
+        `run` does."""
+
+    def generate(
+        self, prompts: Sequence[Prompt], max_tokens: int, edits: Sequence[Edit] = (), raw: bool = False
+    ) -> tuple[Written, ...]:
+        """Greedy answers, in the order of the prompts, under edits that may differ between them; `raw` as for wants."""
+
+    def edited(self, edits: Sequence[Edit]) -> AbstractContextManager[None]:
+        """While open, everything that this model does is done under the edits, answering requests included. They must
+        be the same for all rows: raises DiagnosticError for a dose by prompt id, or a patch."""
+
+    def importance(
+        self,
+        cohorts: Mapping[str, Sequence[Prompt]],
+        *,
+        depth: float,
+        blocks: int = 1,
+        parts: Sequence[Part] = ("mlp",),
+        layers: Sequence[int] | None = None,
+        raw: bool = False,
+        drop_first: bool = False,
+    ) -> Importance:
+        """Which weights the loss on the answers of each cohort depends on: one backward pass an example for all
+        layers. `depth` is the share of each matrix to keep; `raw` as for wants; `drop_first` leaves out the first token
+        of every answer, as a published procedure does. Raises DiagnosticError for an example without an answer, an
+        empty cohort, weights that have no gradient (quantised), or more memory than there is."""
+
+    def masked(self, entries: Mapping[tuple[str, int | None], NDArray[np.int64]]) -> AbstractContextManager[None]:
+        """While open, these weights are zero: places in the flattened matrix, by the matrix's name and expert."""

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from deepsight_core.again import Repetition
 from deepsight_core.components import Component, Dataset, Spec
 from deepsight_core.config import Plan, RunConfig, Task, configure
 from deepsight_core.diagnosis import Diagnoses, Key, examine
@@ -121,7 +122,8 @@ class _Session:
             self.plan.hub.notify("deepsight_run_started", manifest=manifest)
             self._evaluate(diagnoses)
             measurements, counts, remarks = self._score()
-            found = diagnoses.conclude(self._evidence(diagnoses), self.progress) if diagnoses else []
+            again = self._again if self.plan.tasks else None
+            found = diagnoses.conclude(self._evidence(diagnoses), self.progress, again) if diagnoses else []
             remarks += diagnoses.remarks if diagnoses else []
         report = build_report(manifest, self.progress.seconds, counts, measurements, found, remarks)
         self._write(report)
@@ -207,6 +209,16 @@ class _Session:
         wanted = diagnoses.wanted()
         records = (record for record in self.directory.records() if record.epoch == 0)
         return {(r.dataset, r.id): r for r in records if (r.dataset, r.id) in wanted}
+
+    def _again(self, diagnosis: str) -> Repetition:
+        return Repetition(
+            self.plan.models,
+            self._jobs,
+            self.directory.records,
+            self.directory.diagnoses / diagnosis,
+            self.plan.config.seed,
+            self.plan.config.window,
+        )
 
     def _write(self, report: Report) -> None:
         for number, diagnosis in enumerate(report.diagnoses):

@@ -25,14 +25,16 @@ PLUGINS = PROJECTS[1:]
 
 LAYERS = (
     "errors discovery secrets",
-    "protocol statistics",
+    "messages statistics weights",
+    "figures wants",
+    "protocol edits",
     "sources inside",
     "evidence crossfit",
     "components",
     "hookspecs records scoring program survey report",
     "hub desk",
     "config engine comparison",
-    "provenance progress",
+    "again provenance progress",
     "diagnosis",
     "session",
     "testing cli",
