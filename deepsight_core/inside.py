@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,6 +121,17 @@ class Acts:
             raise DiagnosticError(f"no activations were captured for sample {error.args[0]!r}") from None
 
 
+class Token(str):
+    """A token as text, that knows its number."""
+
+    id: int
+
+    def __new__(cls, text: str, id: int) -> Self:
+        token = super().__new__(cls, text)
+        token.id = id
+        return token
+
+
 @dataclass(frozen=True)
 class Written:
     """What a model wrote after a prompt, greedily."""
@@ -151,8 +162,8 @@ class Inside(Protocol):
         """While open, generation keeps what is wanted of these prompts as it prefills them, so that `run` need not
         compute it. Only wants on the text "prompt" can ride; the others are left to `run`."""
 
-    def read(self, want: Want, prompts: Sequence[Prompt]) -> tuple[tuple[str, ...], ...]:
-        """The tokens at the positions of a want, as text; of `Steps`, the tokens that were decided there. Raises as
+    def read(self, want: Want, prompts: Sequence[Prompt]) -> tuple[tuple[Token, ...], ...]:
+        """The tokens at the positions of a want; of `Steps`, the tokens that were decided there. Raises as
         `run` does."""
 
     def generate(

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import pytest
 
 from deepsight_core import Acts, Diagnosis, Diagnostic, Evidence, Generate, Geometry, Inside, Output, Record, Want, run
+from deepsight_core.change import verdict_change
 from deepsight_core.errors import DiagnosticError
 from deepsight_core.evidence import Again, Repeat
 from deepsight_core.hub import Hub
@@ -130,3 +131,11 @@ def test_samples_that_were_not_evaluated_cannot_be_asked_again(repeated: Any) ->
     made, _ = repeated(ids=["nobody"])
     (diagnosis,) = made.report.diagnoses
     assert diagnosis.error is not None and "none of these samples was evaluated" in diagnosis.error
+
+
+def test_a_change_of_verdict_is_paired_and_counts_what_was_unscored(repeated: Any) -> None:
+    _, repeat = repeated()
+    changed = verdict_change(repeat, "refused")
+    assert (changed.a, changed.b, changed.count, changed.left_out) == (0.0, 1.0, 5, 1)
+    assert changed.p is not None and changed.method == "sign flips", "the tiny samples come in pairs"
+    assert verdict_change(repeat, "refused", ids=["tiny-0", "tiny-2"]).count == 2
