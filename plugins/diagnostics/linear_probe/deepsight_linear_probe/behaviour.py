@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from deepsight_probing import auroc_within, bootstrap_auroc, interval
 from numpy.typing import NDArray
 
 from deepsight_core.crossfit import cluster_weights, shuffled_labels
 from deepsight_core.evidence import Contrast, Evidence
 from deepsight_core.protocol import Finding
 from deepsight_core.statistics import percentile_interval, permutation_p, wilson
-from deepsight_linear_probe.ranking import auroc_within, bootstrap_auroc, interval
 
 Floats = NDArray[np.float64]
 

@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+from deepsight_probing import bag_of_words, standardised
 from pydantic import Field
 
 from deepsight_core.components import Diagnostic
 from deepsight_core.crossfit import attributed, numbered, vectors
 from deepsight_core.evidence import Contrast, Evidence
 from deepsight_core.inside import Acts, EndOfInstruction, Geometry, Inside, Last, Positions, Want
+from deepsight_core.planes import plane
 from deepsight_core.protocol import Diagnosis, Site
 from deepsight_core.statistics import permutation_p
 from deepsight_linear_probe.behaviour import Conduct, behaviour
-from deepsight_linear_probe.controls import bag_of_words, random_directions
+from deepsight_linear_probe.controls import random_directions
 from deepsight_linear_probe.findings import (
     SIGNIFICANT,
     conclusion,
@@ -23,7 +25,6 @@ from deepsight_linear_probe.findings import (
     headline_findings,
     profile_findings,
 )
-from deepsight_linear_probe.probe import standardised
 from deepsight_linear_probe.study import Probed, choose, design, probe_control, probe_site
 
 DIRECTIONS = 200
@@ -83,21 +84,31 @@ class LinearProbe(Diagnostic):
                     site = Site(kind="resid_out", layer=layer, position=position)
                     sites.append(probe_site(site, stack[:, column], plan))
             chosen = choose(sites, plan)
-            usual = sites[chosen.usual].site
+            probability, places = chosen.selected.probability, chosen.selected.places
+            usual = sites[chosen.selected.usual].site
             at = self._stream(usual.position or "")
-            directions = random_directions(
-                vectors(acts, at, contrast.ids)[:, acts.layers[at].index(usual.layer)], plan.y, DIRECTIONS, self.seed
-            )
+            x = vectors(acts, at, contrast.ids)[:, acts.layers[at].index(usual.layer)]
+            directions = random_directions(x, plan.y, DIRECTIONS, self.seed)
             lexical = {
                 "bag of words": probe_control(bag_of_words(contrast.texts), plan),
                 "prompt length": probe_control(standardised(_sizes(contrast, acts)), plan),
             }
             what = contrast.name.partition(":")[2]
             headlines = headline_findings(what, chosen, usual, lexical, plan, self.seed)
+            ends = (f"not {what}", what)
+            drawn = plane(
+                x,
+                contrast.ids,
+                [ends[y] for y in contrast.y],
+                contrast.groups,
+                ends,
+                name="plane",
+                where=f"{_place(usual).capitalize()}: where the probe was read most often",
+            )
             conduct = (
                 Conduct(caveats=("The probe reads nothing beyond chance, so it was not compared with behaviour.",))
                 if permutation_p(chosen.reading.value, chosen.reading.null) > SIGNIFICANT
-                else behaviour(evidence, contrast, chosen.probability, self.refused, self.resamples, self.seed)
+                else behaviour(evidence, contrast, probability, self.refused, self.resamples, self.seed)
             )
             return Diagnosis(
                 diagnostic=self.name,
@@ -110,8 +121,9 @@ class LinearProbe(Diagnostic):
                 ),
                 table={
                     id: {f"probe p({what})": float(p), "probe site": _place(sites[place].site)}
-                    for id, p, place in zip(contrast.ids, chosen.probability, chosen.places, strict=True)
+                    for id, p, place in zip(contrast.ids, probability, places, strict=True)
                 },
+                figures=(drawn,) if drawn else (),
                 caveats=(*_caveats(contrast, len(sites), self.permutations), *conduct.caveats),
             )
 

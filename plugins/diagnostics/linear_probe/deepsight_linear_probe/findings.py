@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from deepsight_probing import calibration_error, truthful_errors
 from numpy.typing import NDArray
 
 from deepsight_core.crossfit import familywise_p
 from deepsight_core.protocol import Finding, Site
 from deepsight_core.statistics import percentile_interval, permutation_p, wilson
-from deepsight_linear_probe.study import Chosen, Design, Probed, Reading, calibration_error
+from deepsight_linear_probe.study import Chosen, Design, Probed, Reading
 
 Floats = NDArray[np.float64]
 
@@ -179,10 +180,9 @@ def _first_close(sites: Sequence[Probed]) -> Finding:
 
 
 def _calibration(chosen: Chosen, plan: Design, seed: int) -> Finding:
-    p = chosen.probability
+    p = chosen.selected.probability
     value = float(calibration_error(p, plan.y[:, None])[0])
-    honest = np.random.default_rng(seed).random((len(p), len(plan.weights))) < p[:, None]
-    null = calibration_error(p, honest.astype(np.int64))
+    null = truthful_errors(p, len(plan.weights), seed)
     low, high = percentile_interval(null)
     return Finding(
         name="calibration error",

@@ -6,13 +6,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from deepsight_probing import (
+    Fit,
+    Kernel,
+    Selected,
+    Split,
+    auroc_within,
+    bootstrap_auroc,
+    difference_of_means,
+    interval,
+    ridge,
+    select,
+    splits,
+    standardised,
+)
 from numpy.typing import NDArray
 
 from deepsight_core.crossfit import cluster_weights, folds, numbered, shuffled_labels
 from deepsight_core.protocol import Site
 from deepsight_core.statistics import Interval, percentile_interval
-from deepsight_linear_probe.probe import Fit, Kernel, Split, difference_of_means, ridge, splits, standardised
-from deepsight_linear_probe.ranking import auroc_within, bootstrap_auroc, interval
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -120,34 +132,10 @@ class Chosen:
     """The probe whose site, too, was chosen inside the cross-validation."""
 
     reading: Reading
-    probability: Floats
-    """(rows,): held out from the choice, the training and the calibration."""
-    places: tuple[int, ...]
-    """Number of the chosen site, by row."""
-
-    @property
-    def usual(self) -> int:
-        """The site that most rows were scored at; the earlier one of equals."""
-        return int(np.argmax(np.bincount(self.places)))
+    selected: Selected
 
 
 def choose(sites: Sequence[Probed], plan: Design) -> Chosen:
-    """In each fold, take the site with the smallest inner cross-validation error, which knows nothing of the test.
-
-    The best of many sites looks better than it is. This choice is made anew in each fold and, to know what it yields
-    by luck, for each permutation.
-    """
-    error = np.stack([probed.fit.error for probed in sites])
-    best = np.argmin(error, axis=0, keepdims=True)[0][plan.fold]
-    row, column = np.arange(len(plan.labels)), np.arange(plan.labels.shape[1])
-    scores = np.stack([probed.fit.scores for probed in sites])[best, row[:, None], column]
-    probability = np.stack([probed.fit.probability for probed in sites])[best[:, 0], row]
-    return Chosen(read(scores, plan), probability, tuple(int(place) for place in best[:, 0]))
-
-
-def calibration_error(probability: Floats, y: Ints, bins: int = 10) -> Floats:
-    """Expected calibration error over equal bins of [0, 1] (Naeini et al. 2015), for each column of labels."""
-    which = np.minimum((probability * bins).astype(np.int64), bins - 1)
-    member = which[:, None] == np.arange(bins)
-    excess = member.T.astype(np.float64) @ (probability[:, None] - y)
-    return np.asarray(np.abs(excess).sum(axis=0) / len(probability))
+    """The site is chosen by each fold's training rows."""
+    selected = select([probed.fit for probed in sites], plan.fold)
+    return Chosen(read(selected.scores, plan), selected)

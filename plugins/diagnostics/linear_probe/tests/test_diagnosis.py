@@ -122,6 +122,16 @@ def test_every_sample_gets_a_held_out_probability(planted):
     assert 0.5 < row["probe p(harmful)"] < 1 and row["probe site"].startswith("layer ")
 
 
+def test_a_figure_shows_every_sample_where_the_probe_was_read_most_often(planted):
+    diagnosis = planted(shift=5.0, start=2).diagnose()
+    (figure,) = diagnosis.figures
+    layer = one(diagnosis, "held-out auroc").site.layer
+    assert figure.caption.startswith(f"Layer {layer}, last: where the probe was read most often. ")
+    assert {dot.group for dot in figure.dots if int(dot.id[1:]) % 2 == 0} == {"harmful"}
+    assert {dot.group for dot in figure.dots if int(dot.id[1:]) % 2} == {"not harmful"}
+    assert len(figure.dots) == 60
+
+
 def test_it_survives_json_without_nan(planted):
     diagnosis = planted(
         shift=1.0, refused=lambda number: number < 3, positions=("last", "end-of-instruction")

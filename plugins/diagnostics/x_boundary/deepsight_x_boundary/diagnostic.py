@@ -11,9 +11,11 @@ from pydantic import Field
 from deepsight_core.components import Diagnostic
 from deepsight_core.crossfit import attributed, vectors
 from deepsight_core.evidence import Evidence
-from deepsight_core.inside import Acts, All, Geometry, Inside, Last, MeanTokens, Span, Want
-from deepsight_core.protocol import Diagnosis, Site
-from deepsight_x_boundary.classes import BOUNDARY, NAMES, Classes, classes
+from deepsight_core.figures import Figure, Scatter
+from deepsight_core.inside import Acts, All, Array, Geometry, Inside, Last, MeanTokens, Span, Want
+from deepsight_core.planes import plane
+from deepsight_core.protocol import Diagnosis, Finding, Site
+from deepsight_x_boundary.classes import BOUNDARY, HARMFUL, NAMES, SAFE, Classes, classes
 from deepsight_x_boundary.findings import (
     length_finding,
     profile_findings,
@@ -92,15 +94,18 @@ class XBoundary(Diagnostic):
         ]
 
     def _reference(self, found: Classes, acts: Acts, geometry: Geometry) -> Diagnosis:
-        findings = []
+        findings: list[Finding] = []
+        figures: list[Figure] = []
         for site, want in self._published(geometry):
-            values = published(vectors(acts, want, found.ids)[:, 0], found.kind)
-            findings += published_findings(values, site, len(found.ids))
+            x = vectors(acts, want, found.ids)[:, 0]
+            findings += published_findings(published(x, found.kind), site, len(found.ids))
+            figures += _figure(x, found, site)
         return Diagnosis(
             diagnostic=self.name,
             mode=self.mode,
             summary=reference_summary(findings),
             findings=tuple(findings),
+            figures=tuple(figures),
             caveats=(
                 "Distances are in the units of the residual stream: they do not compare across models or layers.",
                 "The mean takes in the template and the first token, so it depends on the length of the text.",
@@ -114,17 +119,19 @@ class XBoundary(Diagnostic):
         lengths = None if tokens is None else tokens[acts.rows(found.ids)].astype(np.float64)
         if lengths is not None and not lengths.std():
             lengths = None
+        (position, want), *_ = self._corrected()
+        headline = max(2 * len(acts.layers[want]) // 3 - 1, 0)
+        main = Site(kind="resid_out", layer=acts.layers[want][headline], position=position)
+        places = projections(squared_distances(vectors(acts, want, found.ids)[:, headline]), found)
         layers: list[Layer] = []
-        for position, want in self._corrected():
+        figures: list[Figure] = []
+        for place, want in self._corrected():
             stack = vectors(acts, want, found.ids)
             for column, layer in enumerate(acts.layers[want]):
-                site = Site(kind="resid_out", layer=layer, position=position)
+                site = Site(kind="resid_out", layer=layer, position=place)
                 layers.append(measure(site, stack[:, column], lengths, layout))
-        (position, want), *_ = self._corrected()
-        depth = len(acts.layers[want])
-        column = max(2 * depth // 3 - 1, 0)
-        main = layers[column].site
-        places = projections(squared_distances(vectors(acts, want, found.ids)[:, column]), found)
+                if column == headline:
+                    figures += _figure(stack[:, column], found, site)
         findings = profile_findings(layers, layout, main)
         if lengths is not None:
             findings.append(length_finding(lengths, layout))
@@ -137,6 +144,7 @@ class XBoundary(Diagnostic):
                 id: {"class": NAMES[kind], "place from safe (0) to harmful (1)": None if np.isnan(t) else float(t)}
                 for id, kind, t in zip(found.ids, found.kind, places, strict=True)
             },
+            figures=tuple(figures),
             caveats=(
                 "Distances between classes are correlational: they do not say that the model acts on them.",
                 f"p values are corrected for the {len(layers)} sites looked at (largest statistic over the sites under "
@@ -148,6 +156,21 @@ class XBoundary(Diagnostic):
                 *(_UNCONTROLLED if lengths is None else ()),
             ),
         )
+
+
+def _figure(x: Array, found: Classes, site: Site) -> list[Scatter]:
+    """The samples in a plane, for people; no number is read from it."""
+    where = "Embedding" if site.layer is None else f"Layer {site.layer}"
+    drawn = plane(
+        x,
+        found.ids,
+        [NAMES[kind] for kind in found.kind],
+        found.groups,
+        (NAMES[SAFE], NAMES[HARMFUL]),
+        name=f"plane, {where.lower()}, {site.position}",
+        where=f"{where}, {site.position}",
+    )
+    return [drawn] if drawn else []
 
 
 def _missing(found: Classes, selector: str) -> list[str]:

@@ -55,6 +55,19 @@ def test_the_table_places_every_sample_by_the_others(planted):
     assert np.mean(where["boundary"]) == pytest.approx(0.5, abs=0.1)
 
 
+def test_a_figure_at_each_position_shows_every_sample_at_the_headlines_layer(planted):
+    diagnosis = planted(shift=8.0, boundary=10, place=0.5).diagnose()
+    assert [figure.name for figure in diagnosis.figures] == [
+        "plane, layer 3, last",
+        "plane, layer 3, mean of user tokens",
+    ]
+    for figure in diagnosis.figures:
+        assert {dot.id: dot.group for dot in figure.dots} == {id: row["class"] for id, row in diagnosis.table.items()}
+        across = {kind: np.mean([dot.x for dot in figure.dots if dot.group == kind]) for kind in ("safe", "harmful")}
+        apart = main(diagnosis, "separation").value
+        assert across["harmful"] - across["safe"] == pytest.approx(apart, rel=0.05)
+
+
 def test_where_nothing_is_planted_nothing_stands_out_in_95_of_100_seeds(planted):
     diagnoses = [planted(seed=seed, layers=3, width=5).diagnose() for seed in range(100)]
     headlines = [main(diagnosis, "separation") for diagnosis in diagnoses]
@@ -138,6 +151,10 @@ def test_the_reference_mode_reports_the_published_names_at_the_published_layers(
     )
     assert ratio == pytest.approx(bound_safe / bound_harmful)
     assert diagnosis.mode == "reference" and "do not compare across models" in diagnosis.caveats[0]
+    assert [figure.name for figure in diagnosis.figures] == [
+        "plane, layer 3, mean of all tokens",
+        "plane, layer 7, mean of all tokens",
+    ]
 
 
 def test_an_infinite_reference_ratio_is_none_and_said(planted):
