@@ -27,8 +27,8 @@ class _Share(Metric):
 def verdict_change(
     repeat: Repeat, label: str, judge: str | None = None, ids: Collection[str] | None = None, seed: int = 0
 ) -> Comparison:
-    """The share of samples with this verdict before (`a`) and after (`b`), paired: a cluster bootstrap for the interval,
-    exact McNemar for p where every sample is a cluster of its own, else sign flips over clusters.
+    """The share of samples with this verdict before (`a`) and after (`b`), paired: a cluster bootstrap for the
+    interval, exact McNemar for p where every sample is a cluster of its own, else sign flips over clusters.
 
     `judge` is the judge whose verdict counts, None for each record's first; `ids` narrows the samples. Samples that are
     unscored on either side are left out and counted. Raises RunMismatch when none is scored on both.

@@ -111,7 +111,7 @@ class Dataset(Component):
 
     def elicit(self, sample: Sample) -> Steps:
         """The protocol. The default asks once. Must be deterministic given the replies: it is replayed on resume."""
-        output: Output = yield self.ask(sample.messages)
+        output: Output = yield self.ask(sample.question)
         return output
 
 
@@ -217,6 +217,9 @@ class Diagnostic(Component):
 
     kind: ClassVar[str] = "diagnostic"
     needs: ClassVar[tuple[Capability, ...]] = ("whitebox",)
+    roles: ClassVar[tuple[str, ...]] = ()
+    """Other models that it looks into, beside the target (`Evidence.others`); a run that leaves one unbound is
+    refused."""
 
     def wants(self, evidence: Evidence, geometry: Geometry) -> Sequence[Want]:
         """What to capture of evidence.prompts. Called before the evaluation, when evidence.records are still to come,

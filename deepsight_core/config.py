@@ -116,6 +116,13 @@ class Plan:
         evaluated = {task.dataset.name for task in self.tasks}
         for probe in self.probes:
             self._require(probe.diagnostic.name, probe.diagnostic.needs)
+            for role in sorted(set(probe.diagnostic.roles) - self.models.keys()):
+                raise ConfigError(
+                    f"diagnostic {probe.diagnostic.name!r} also looks into the role {role!r}, which is not bound; add "
+                    f'[roles] {role} = {{ model = "..." }} (bound: {", ".join(self.models) or "none"})'
+                )
+            for role in probe.diagnostic.roles:
+                self._require(probe.diagnostic.name, ("whitebox",), role)
             for name in set(probe.entry.datasets or ()) - evaluated:
                 raise ConfigError(
                     f"diagnostic {probe.diagnostic.name!r} is to look at dataset {name!r}, which this run does not "
@@ -127,13 +134,13 @@ class Plan:
         for name in {name for name in names if names.count(name) > 1}:
             raise ConfigError(f"dataset {name!r} is listed twice; make two runs, or one entry with epochs")
 
-    def _require(self, who: str, needs: Sequence[str]) -> None:
-        target = self.models.get("target")
+    def _require(self, who: str, needs: Sequence[str], role: str = "target") -> None:
+        model = self.models.get(role)
         for need in needs:
-            if target is not None and need not in target.capabilities:
+            if model is not None and need not in model.capabilities:
                 raise CapabilityError(
-                    f"{who!r} needs a target with capability {need!r}; model {target.name!r} has "
-                    f"{', '.join(sorted(target.capabilities))}"
+                    f"{who!r} needs a {role} with capability {need!r}; model {model.name!r} has "
+                    f"{', '.join(sorted(model.capabilities))}"
                 )
 
     def full(self) -> dict[str, JsonValue]:

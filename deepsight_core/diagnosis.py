@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 
 from deepsight_core.config import Probe
 from deepsight_core.errors import ConfigError, DeepSightError
@@ -31,7 +32,8 @@ class Examination:
         self.wants: tuple[Want, ...] = ()
         self.error: str | None = None
 
-    def plan(self, inside: Inside) -> None:
+    def plan(self, inside: Inside, others: Mapping[str, Inside]) -> None:
+        self.evidence = replace(self.evidence, others=others)
         try:
             self.wants = tuple(self.probe.diagnostic.wants(self.evidence, inside.geometry))
         except Exception as error:
@@ -42,7 +44,7 @@ class Examination:
         samples = self.evidence.samples
         keys = ((self.homes.get(sample.id, ""), sample.id) for sample in samples)
         known = tuple(records[key] for key in keys if key in records)
-        self.evidence = Evidence(samples, known, self.evidence.contrast_by, again=again)
+        self.evidence = replace(self.evidence, records=known, again=again)
 
     def conclude(self, acts: Acts, inside: Inside) -> Diagnosis:
         try:
@@ -64,12 +66,16 @@ class Examination:
 class Diagnoses:
     """All examinations of a run."""
 
-    def __init__(self, inside: Inside, examinations: Sequence[Examination]) -> None:
+    def __init__(
+        self, inside: Inside, examinations: Sequence[Examination], others: Mapping[str, Inside] | None = None
+    ) -> None:
+        """`others`: the models, by role, that diagnostics look into beside the target."""
         self.inside, self.examinations = inside, examinations
         self.remarks: list[str] = []
         """How the activations came about and how faithful they are, once captured."""
         for examination in examinations:
-            examination.plan(inside)
+            roles = examination.probe.diagnostic.roles
+            examination.plan(inside, {role: other for role, other in (others or {}).items() if role in roles})
 
     @contextmanager
     def riding(self) -> Iterator[None]:

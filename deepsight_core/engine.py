@@ -337,6 +337,6 @@ def _says_no_more(program: Program, sample: Sample, output: Output) -> bool:
     return (
         len(program.exchanges) == 1
         and isinstance(first.request, Generate)
-        and first.request.messages == sample.messages
+        and first.request.messages == sample.question
         and first.reply == output
     )

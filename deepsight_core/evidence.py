@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepsight_core.errors import ConfigError, DiagnosticError
-from deepsight_core.inside import Prompt
+from deepsight_core.inside import Inside, Prompt
 from deepsight_core.protocol import Label, Record, Sample
 
 
@@ -62,7 +62,9 @@ class Evidence:
     """Whose verdicts count for verdict cohorts; None for each record's first judge."""
     again: Again | None = field(default=None, repr=False, compare=False)
     """Asks samples of the run again under an edit; None before the evaluation, and in a run that evaluates nothing."""
-    _by_id: dict[str, Record] = field(default_factory=dict, repr=False, compare=False)
+    others: Mapping[str, Inside] = field(default_factory=dict, repr=False, compare=False)
+    """The other models that the diagnostic looks into, by role (`Diagnostic.roles`)."""
+    _by_id: dict[str, Record] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self._by_id.update((record.id, record) for record in self.records)
@@ -118,14 +120,13 @@ class Evidence:
 
     def _prompt(self, sample: Sample) -> Prompt:
         record = self._by_id.get(sample.id)
-        *before, last = sample.messages
-        given = last.role == "assistant" and bool(before)
-        answer = last.text if given else None
+        given = sample.question != sample.messages
+        answer = sample.messages[-1].text if given else None
         if record and not record.output.error:
             answer = record.output.text
         return Prompt(
             id=sample.id,
-            messages=tuple(before) if given else sample.messages,
+            messages=sample.question,
             answer=answer,
             target=sample.target if isinstance(sample.target, str) else None,
             labels=sample.labels,

@@ -52,6 +52,12 @@ class Sample(Value):
     metadata: Mapping[str, JsonValue] = {}
 
     @property
+    def question(self) -> tuple[Message, ...]:
+        """What is asked: the messages, less a last one of the assistant, which is an answer that the data bring."""
+        given = len(self.messages) > 1 and self.messages[-1].role == "assistant"
+        return self.messages[:-1] if given else self.messages
+
+    @property
     def cluster(self) -> str:
         """The unit of sampling and of resampling: the group, or the sample itself."""
         return self.group if self.group is not None else self.id

@@ -156,7 +156,9 @@ class _Session:
             for number, probe in enumerate(self.plan.probes)
         ]
         store = self.directory.path / "activations" if self.plan.config.activations else None
-        return Diagnoses(self.plan.models["target"].inside(store), examinations)
+        roles = {role for probe in self.plan.probes for role in probe.diagnostic.roles}
+        others = {role: self.plan.models[role].inside(store) for role in sorted(roles)}
+        return Diagnoses(self.plan.models["target"].inside(store), examinations, others)
 
     def _evaluate(self, diagnoses: Diagnoses | None) -> None:
         total = sum(one.chosen * one.dataset.epochs for one in self.evaluated)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -99,6 +101,31 @@ def test_a_diagnostic_that_fails_is_named_and_the_others_still_run(hub: Hub, out
     assert fine.error is None and fine.findings
     assert any("diagnostic gap failed: layer 7" in note for note in made.report.notes)
     assert made.report.counts["records"] == 20
+
+
+class Careless(Gap):
+    """Reports what is no number."""
+
+    name = "careless"
+
+    def diagnose(self, evidence: Evidence, acts: Acts, inside: Inside) -> Diagnosis:
+        findings = (Finding(name="ratio", value=math.inf, low=math.nan, p=-math.inf), Finding(name="fine", value=1.0))
+        return Diagnosis(diagnostic=self.name, findings=findings, table={"tiny-0": {"place": math.nan}})
+
+
+def test_no_file_of_a_run_holds_what_is_no_number(hub: Hub, out: Path) -> None:
+    hub.adopt(Careless)
+    made = joint(hub, out, "careless", "gap")
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} in a file of the run")
+
+    for path in made.path.rglob("*.json"):
+        json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+    careless, fine = made.report.diagnoses
+    assert fine.error is None and fine.findings
+    assert [finding.value for finding in careless.findings] == [None, 1.0]
+    assert careless.table == {"tiny-0": {"place": None}}
 
 
 def test_diagnoses_can_be_added_to_a_finished_run(hub: Hub, out: Path) -> None:
@@ -267,3 +294,28 @@ def test_a_diagnosis_that_is_asked_for_again_is_not_listed_twice(hub: Hub, out: 
         )
     assert len(made.report.diagnoses) == 2
     assert made.manifest.environment == environment
+
+
+class Beside(Gap):
+    """Looks into a second model, too."""
+
+    name = "beside"
+    roles = ("reference",)
+
+    def diagnose(self, evidence: Evidence, acts: Acts, inside: Inside) -> Diagnosis:
+        other = evidence.others["reference"].run([Want(layers=(0,))], evidence.prompts)
+        return Diagnosis(diagnostic=self.name, summary=f"{len(other.ids)} prompts read twice")
+
+
+def test_a_diagnostic_can_look_into_a_second_model(hub: Hub, out: Path) -> None:
+    hub.adopt(Beside)
+    made = joint(hub, out, "beside", roles={"reference": GlassModel(strength=1.0)})
+    assert made.report.diagnoses[0].summary == "20 prompts read twice"
+
+
+def test_a_second_model_that_is_not_bound_is_asked_for(hub: Hub, out: Path) -> None:
+    hub.adopt(Beside)
+    with pytest.raises(ConfigError, match="looks into the role 'reference', which is not bound"):
+        joint(hub, out, "beside")
+    with pytest.raises(CapabilityError, match="needs a reference with capability 'whitebox'"):
+        joint(hub, out, "beside", roles={"reference": ScriptedModel()})

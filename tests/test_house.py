@@ -24,14 +24,14 @@ PROJECTS = [ROOT, *sorted(path.parent for path in ROOT.glob("plugins/*/*/pyproje
 PLUGINS = PROJECTS[1:]
 
 LAYERS = (
-    "errors discovery secrets",
+    "errors discovery secrets display",
     "messages statistics weights",
     "figures wants",
     "protocol edits",
     "sources inside",
     "evidence crossfit planes",
     "components",
-    "hookspecs records scoring program survey report",
+    "hookspecs records scoring program survey report profiles",
     "hub desk",
     "config engine comparison",
     "again change provenance progress",
