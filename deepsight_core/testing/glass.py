@@ -1,22 +1,54 @@
-"""A model of glass: it answers like the scripted one and shows made-up activations with a direction planted in them."""
+"""A model of glass: it answers like the scripted one and shows made-up activations with a direction planted in them.
+
+The direction is the first coordinate of the residual stream. It does what a refusal direction does: a text whose last
+state has more than half of the planted strength along it is answered by a refusal, so that edits change answers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deepsight_core.components import Capability
+from deepsight_core.edits import Edit
 from deepsight_core.errors import DiagnosticError
-from deepsight_core.inside import Acts, Array, Geometry, Inside, Last, Prompt, Want
+from deepsight_core.inside import (
+    Acts,
+    Array,
+    ClassMoments,
+    Floats,
+    Geometry,
+    Inside,
+    Last,
+    Lens,
+    MeanTokens,
+    Moments,
+    Project,
+    Prompt,
+    Steps,
+    Token,
+    TopK,
+    Want,
+    Written,
+)
 from deepsight_core.protocol import short_hash
 from deepsight_core.testing.fakes import ScriptedModel
+from deepsight_core.testing.glass_edits import changed, check_uniform
+from deepsight_core.testing.glass_texts import Reading, places, read
+from deepsight_core.testing.glass_weights import fake_importance
+from deepsight_core.weights import Importance, Part
 
-GEOMETRY = Geometry(layers=4, width=16, heads=2, head_width=8, neurons=32, vocabulary=100, context=64, family="glass")
+GEOMETRY = Geometry(layers=4, width=16, heads=2, head_width=8, neurons=32, vocabulary=100, context=512, family="glass")
 PLANTED_FROM = 2
+UNLAYERED = ("embed", "final", "logits")
+LAYERED = ("resid_in", "resid_mid", "resid_out", "attn_out", "mlp_out", "head", "neuron")
+READABLE = ("embed", "resid_in", "resid_mid", "resid_out", "final")
+REFUSAL, ANSWER = "I'm sorry, but I cannot help with that.", "Sure, here it is."
 
 
 class GlassModel(ScriptedModel):
@@ -33,7 +65,8 @@ class GlassModel(ScriptedModel):
 
 
 class GlassInside:
-    """Standard normal activations that depend on nothing but the prompt's id, site, layer and position."""
+    """Standard normal activations that depend on nothing but the prompt's id, site, layer and position. A token is a
+    word; what several texts of a prompt begin with, they share."""
 
     geometry = GEOMETRY
 
@@ -41,17 +74,26 @@ class GlassInside:
         self.planted, self.strength = planted, strength
         self.passes = 0
         """How often `run` was called."""
+        self.masks: list[Mapping[tuple[str, int | None], NDArray[np.int64]]] = []
+        """What was masked, in the order of the calls."""
+        self._open: list[Edit] = []
 
-    def run(self, wants: Sequence[Want], prompts: Sequence[Prompt]) -> Acts:
+    def run(self, wants: Sequence[Want], prompts: Iterable[Prompt], edits: Sequence[Edit] = ()) -> Acts:
         self.passes += 1
+        prompts = list(prompts)
         layers = {want: self._layers(want) for want in wants}
+        seen = {want: [self._each(want, prompt, (*self._open, *edits)) for prompt in prompts] for want in wants}
+        rows = {want: arrays for want, arrays in seen.items() if not isinstance(want.collect, ClassMoments)}
+        varying = {want for want in rows if _varies(want)}
         return Acts(
-            ids=tuple(prompt.id for prompt in prompts),
-            arrays={want: self._array(want, layers[want], prompts) for want in wants},
+            ids=tuple(prompt.id for prompt in prompts) if rows or not wants else (),
+            arrays={want: self._stacked(want, arrays) for want, arrays in rows.items() if want not in varying},
             layers=layers,
-            lengths={want.text: np.array([len(p.messages[-1].text.split()) for p in prompts]) for want in wants},
+            lengths={want.text: np.array([len(read(p, want).words) for p in prompts], np.int64) for want in rows},
             error=0.0,
             captured={"computed": len(prompts)},
+            ragged={want: tuple(rows[want]) for want in rows if want in varying},
+            moments={want: _moments(want, seen[want], prompts) for want in wants if want not in rows},
         )
 
     @contextmanager
@@ -60,22 +102,154 @@ class GlassInside:
             self._layers(want)
         yield
 
+    def read(self, want: Want, prompts: Sequence[Prompt]) -> tuple[tuple[Token, ...], ...]:
+        by = 1 if isinstance(want.positions, Steps) else 0
+        texts = [(text := self._text(prompt, want), places(want.positions, text, prompt.id)) for prompt in prompts]
+        return tuple(tuple(token(text.words[place + by]) for place in where) for text, where in texts)
+
+    def generate(
+        self, prompts: Sequence[Prompt], max_tokens: int, edits: Sequence[Edit] = (), raw: bool = False
+    ) -> tuple[Written, ...]:
+        """A refusal or an answer, as the last state of the prompt under the edits decides."""
+        last = Want(site="final", raw=raw)
+        written = []
+        for prompt in prompts:
+            state = self._each(last, prompt, (*self._open, *edits))[0, 0]
+            words = (REFUSAL if state[0] > self.strength / 2 else ANSWER).split()
+            tokens = tuple(token(word).id for word in words[:max_tokens])
+            written.append(Written(prompt.id, " ".join(words[:max_tokens]), tokens, len(words) <= max_tokens))
+        return tuple(written)
+
+    @contextmanager
+    def edited(self, edits: Sequence[Edit]) -> Iterator[None]:
+        check_uniform(edits)
+        before, self._open = self._open, [*self._open, *edits]
+        try:
+            yield
+        finally:
+            self._open = before
+
+    def importance(
+        self,
+        cohorts: Mapping[str, Sequence[Prompt]],
+        *,
+        depth: float,
+        blocks: int = 1,
+        parts: Sequence[Part] = ("mlp",),
+        layers: Sequence[int] | None = None,
+        raw: bool = False,
+        drop_first: bool = False,
+    ) -> Importance:
+        """Scores that depend on nothing but the names of cohorts and matrices."""
+        return fake_importance(cohorts, depth, blocks, parts, range(GEOMETRY.layers) if layers is None else layers)
+
+    @contextmanager
+    def masked(self, entries: Mapping[tuple[str, int | None], NDArray[np.int64]]) -> Iterator[None]:
+        """Nothing changes; `masks` remembers."""
+        self.masks.append(entries)
+        yield
+
     def _layers(self, want: Want) -> tuple[int | None, ...]:
-        if want.site in ("embed", "final"):
+        if want.site in UNLAYERED:
             return (None,)
+        if want.site not in LAYERED:
+            raise DiagnosticError(f"this model has no site {want.site}")
         chosen = tuple(range(GEOMETRY.layers)) if want.layers is None else want.layers
         for layer in chosen:
             if not 0 <= layer < GEOMETRY.layers:
                 raise DiagnosticError(f"layer {layer} is out of range: the model has layers 0 to {GEOMETRY.layers - 1}")
         return chosen
 
-    def _array(self, want: Want, layers: Sequence[int | None], prompts: Sequence[Prompt]) -> Array:
-        count = want.positions.k if isinstance(want.positions, Last) else 1
-        array = np.empty((len(prompts), len(layers), count, GEOMETRY.width), dtype=np.float32)
-        for row, prompt in enumerate(prompts):
-            for column, layer in enumerate(layers):
-                name = f"{prompt.id}/{want.site}/{layer}/{want.positions.type}"
-                array[row, column] = np.random.default_rng(short_hash(name)).normal(size=(count, GEOMETRY.width))
-                if prompt.id in self.planted and layer is not None and layer >= PLANTED_FROM:
-                    array[row, column, :, 0] += self.strength
-        return array
+    def _text(self, prompt: Prompt, want: Want) -> Reading:
+        text = read(prompt, want)
+        if GEOMETRY.context is not None and len(text.words) > GEOMETRY.context:
+            raise DiagnosticError(f"prompt {prompt.id!r}: {len(text.words)} tokens exceed the context")
+        return text
+
+    def _each(self, want: Want, prompt: Prompt, edits: Sequence[Edit]) -> Array:
+        """(layers, positions, width) of one prompt."""
+        text = self._text(prompt, want)
+        where = list(places(want.positions, text, prompt.id))
+        layers = self._layers(want)
+        vectors = np.stack([self._vectors(want, layer, prompt, text, edits)[where] for layer in layers])
+        return _reduced(want, vectors).astype(np.float32)
+
+    def _vectors(self, want: Want, layer: int | None, prompt: Prompt, text: Reading, edits: Sequence[Edit]) -> Floats:
+        """(tokens, width) at one site."""
+        site = "final" if want.site == "logits" else want.site
+        aim = "/target" if want.text == "target" else ""
+        random = np.random.default_rng(short_hash(f"{prompt.id}/{site}/{layer}{aim}"))
+        vectors = random.normal(size=(len(text.words), _width(site)))
+        if prompt.id in self.planted and (site == "final" or (layer is not None and layer >= PLANTED_FROM)):
+            vectors[:, 0] += self.strength
+        answer = text.response[0] or len(text.words)
+        vectors = changed(vectors, site, layer, prompt.id, edits, answer)
+        return _logits(vectors) if want.site == "logits" else vectors
+
+    def _stacked(self, want: Want, arrays: Sequence[Array]) -> Array:
+        if arrays:
+            return np.stack(arrays)
+        positions = want.positions.k if isinstance(want.positions, Last) and not _mean(want) else 1
+        return np.empty((0, len(self._layers(want)), positions, GEOMETRY.width), np.float32)
+
+
+def token(word: str) -> Token:
+    """A word with its number in the vocabulary."""
+    return Token(word, short_hash(word) % GEOMETRY.vocabulary)
+
+
+def _mean(want: Want) -> bool:
+    return isinstance(want.reduce, MeanTokens)
+
+
+def _varies(want: Want) -> bool:
+    return want.positions.type not in ("last", "end-of-instruction") and not _mean(want)
+
+
+def _width(site: str) -> int:
+    return {"head": GEOMETRY.heads * GEOMETRY.head_width, "neuron": GEOMETRY.neurons}.get(site, GEOMETRY.width)
+
+
+def _logits(vectors: Floats) -> Floats:
+    """(..., width) -> (..., vocabulary). The planted direction makes the first word of a refusal the likeliest."""
+    weights = np.random.default_rng(0).normal(0, 0.05, size=(GEOMETRY.width, GEOMETRY.vocabulary))
+    first, other = token(REFUSAL.split()[0]).id, token(ANSWER.split()[0]).id
+    weights[:, [first, other]] = 0
+    weights[0, first] = 1
+    logits: Floats = vectors @ weights
+    logits[..., other] = 2.5
+    return logits
+
+
+def _reduced(want: Want, vectors: Floats) -> Floats:
+    """(layers, positions, width) -> what is kept of it."""
+    reduce = want.reduce
+    if isinstance(reduce, MeanTokens):
+        return np.asarray(vectors.mean(axis=1, keepdims=True))
+    if isinstance(reduce, Project):
+        return np.asarray(vectors @ np.array(reduce.vectors).T)
+    if not isinstance(reduce, Lens | TopK):
+        return vectors
+    if want.site not in READABLE:
+        raise DiagnosticError(f"{want.site} cannot be read as tokens")
+    logits = _logits(vectors)
+    values = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    if isinstance(reduce, Lens):
+        return np.asarray(values[..., list(reduce.tokens)])
+    best = np.argsort(-values, axis=-1, kind="stable")[..., : reduce.k]
+    return np.concatenate([np.take_along_axis(values, best, -1), best.astype(float)], axis=-1)
+
+
+def _moments(want: Want, arrays: Sequence[Array], prompts: Sequence[Prompt]) -> Moments:
+    assert isinstance(want.collect, ClassMoments)
+    classes: dict[str, list[Any]] = {}
+    for prompt, array in zip(prompts, arrays, strict=True):
+        if (label := prompt.labels.get(want.collect.by)) is not None:
+            classes.setdefault(str(label), []).append(array.astype(np.float64))
+    names = tuple(sorted(classes))
+    return Moments(
+        names,
+        np.array([len(classes[name]) for name in names], dtype=np.int64),
+        np.array([np.mean(classes[name], axis=0) for name in names]),
+        np.array([np.var(classes[name], axis=0) for name in names]),
+    )

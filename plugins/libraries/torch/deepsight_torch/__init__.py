@@ -6,13 +6,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Rendered", "Renderer", "TransformersInside"]
+__all__ = ["ImageRenderer", "Rendered", "Renderer", "TransformersInside"]
 
 if TYPE_CHECKING:
+    from deepsight_torch.images import ImageRenderer
     from deepsight_torch.inside import TransformersInside
     from deepsight_torch.rendering import Rendered, Renderer
 
-_HOMES = {"Rendered": "rendering", "Renderer": "rendering", "TransformersInside": "inside"}
+_HOMES = {"ImageRenderer": "images", "Rendered": "rendering", "Renderer": "rendering", "TransformersInside": "inside"}
 
 
 def __getattr__(name: str) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,30 +12,15 @@ from jinja2.exceptions import TemplateError
 
 from deepsight_core.errors import CapabilityError, ConfigError
 from deepsight_core.protocol import Message
+from deepsight_torch.rendered import Indices as Indices, Range as Range, Rendered as Rendered
 
 log = logging.getLogger(__name__)
 
 PLAIN = "plain"
-Range = tuple[int, int]
-Turn = dict[str, str]
+Turn = dict[str, Any]
 
 _MARK = "Zq7MARKq7Z"
 """Stands for a message's words while looking for the place where a template puts them."""
-
-
-@dataclass(frozen=True)
-class Rendered:
-    """A text as the model reads it."""
-
-    ids: tuple[int, ...]
-    text: str
-    spans: Mapping[str, Range]
-    """Token ranges [start, stop): "user", the words of the last user message, and "response", the answer's."""
-    end_of_instruction: int | None
-    """Index of the last token of the last user message's words; None when there are none."""
-
-    def __len__(self) -> int:
-        return len(self.ids)
 
 
 class Renderer:
@@ -55,29 +39,62 @@ class Renderer:
         self.plain = template == PLAIN
         self.template = None if self.plain else _template_text(tokenizer, template)
 
-    def prompt(self, messages: Sequence[Message]) -> Rendered:
-        """The messages and the template's opening of the answer."""
-        turns = self._turns(messages)
-        text = self._text(turns, opening=True)
-        return self._rendered(text, self._tokens(text), self._places(turns, text, opening=True))
+    def prompt(self, messages: Sequence[Message], raw: bool = False, specials: bool = False) -> Rendered:
+        """The messages and the template's opening of the answer. `raw`: the words alone, as the tokenizer begins a
+        text; `specials`: with the tokenizer's special tokens although a template was used."""
+        base = self._bare if raw else self
+        turns = base._turns(messages)
+        text = base._text(turns, opening=True)
+        return base._wrapped(
+            base._rendered(text, base._tokens(text), base._places(turns, text, opening=True)), specials
+        )
 
-    def exchange(self, messages: Sequence[Message], answer: str | None) -> Rendered:
+    def exchange(
+        self,
+        messages: Sequence[Message],
+        answer: str | None,
+        *,
+        tokens: Sequence[int] | None = None,
+        suffix: str = "",
+        raw: bool = False,
+        specials: bool = False,
+    ) -> Rendered:
         """The prompt and the answer that was given to it, the template's end of turn included; without an answer,
         the messages as they are.
 
         The tokens always begin with those of `prompt`, as they did when the answer was generated. Where a template
         would write the past differently (by adding or stripping thinking), the answer follows the prompt directly.
+        `tokens` are the answer as it was written: nothing but the suffix follows them. `suffix` follows the answer
+        without a space and is not part of the response. `raw`: prompt and answer, each tokenised by itself.
         """
-        turns = self._turns(messages)
+        base = self._bare if raw else self
+        turns = base._turns(messages)
+        if tokens is not None:
+            rendered = base._written(base.prompt(messages), tokens, suffix)
+            return base._wrapped(rendered, specials, tail=False)
         if answer is None:
-            text = self._text(turns, opening=False)
-            return self._rendered(text, self._tokens(text), self._places(turns, text, opening=False))
-        prompt = self.prompt(messages)
-        rest = self._continuation(turns, prompt.text, answer)
+            text = base._text(turns, opening=False)
+            rendered = base._rendered(text, base._tokens(text), base._places(turns, text, opening=False))
+        else:
+            rendered = base._answered(turns, base.prompt(messages), answer, suffix, apart=raw)
+        return base._wrapped(rendered, specials)
+
+    def target(self, text: str) -> Rendered:
+        """A text by itself, without a template, as the tokenizer begins one."""
+        ids, _ = self._bare._tokens(text)
+        return Rendered(ids, text, {}, None)
+
+    @cached_property
+    def _bare(self) -> Renderer:
+        """Renders without a template."""
+        return self if self.plain else Renderer(self.tokenizer, PLAIN)
+
+    def _answered(self, turns: Sequence[Turn], prompt: Rendered, answer: str, suffix: str, apart: bool) -> Rendered:
+        rest = self._continuation(turns, prompt.text, answer + suffix)
         text = prompt.text + rest
         ids, offsets = self._tokens(text)
         start = len(prompt.ids)
-        if ids[:start] != prompt.ids:  # a token straddles the border, which cannot happen while generating
+        if apart or ids[:start] != prompt.ids:  # a token straddles the border, which cannot happen while generating
             added, places = self._tokens(rest, first=False)
             ids = prompt.ids + added
             offsets = (
@@ -89,6 +106,26 @@ class Renderer:
         _, stop = _token_range(offsets[start:], (at, at + len(words)))
         spans = {**prompt.spans, "response": (start, start + stop)}
         return Rendered(ids, text, spans, prompt.end_of_instruction)
+
+    def _written(self, prompt: Rendered, tokens: Sequence[int], suffix: str) -> Rendered:
+        start, stop = len(prompt), len(prompt) + len(tokens)
+        after, _ = self._tokens(suffix, first=False) if suffix else ((), ())
+        text = prompt.text + self.tokenizer.decode(list(tokens)) + suffix
+        spans = {**prompt.spans, "response": (start, stop)}
+        return Rendered((*prompt.ids, *tokens, *after), text, spans, prompt.end_of_instruction)
+
+    def _wrapped(self, rendered: Rendered, specials: bool, tail: bool = True) -> Rendered:
+        """A templated text with the special tokens that the tokenizer puts around texts."""
+        if not specials or self.plain:
+            return rendered
+        before, after = self._around
+        by = len(before)
+        return Rendered(
+            (*before, *rendered.ids, *(after if tail else ())),
+            rendered.text,
+            {name: (start + by, stop + by) if stop else (0, 0) for name, (start, stop) in rendered.spans.items()},
+            None if rendered.end_of_instruction is None else rendered.end_of_instruction + by,
+        )
 
     @cached_property
     def keeps_system(self) -> bool:
@@ -136,10 +173,14 @@ class Renderer:
         return answer
 
     @cached_property
-    def _beginning(self) -> tuple[int, ...]:
-        """The token that the tokenizer itself puts before a plain text; a template writes its own."""
-        bos = self.tokenizer.bos_token_id
-        return (bos,) if bos is not None and self.tokenizer("a")["input_ids"][:1] == [bos] else ()
+    def _around(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The tokens that the tokenizer itself puts before and after a plain text; a template writes its own."""
+        alone = self.tokenizer("a", add_special_tokens=False)["input_ids"]
+        whole = self.tokenizer("a")["input_ids"]
+        for at in range(len(whole) - len(alone) + 1):
+            if whole[at : at + len(alone)] == alone:
+                return tuple(whole[:at]), tuple(whole[at + len(alone) :])
+        return (), ()
 
     def _tokens(self, text: str, first: bool = True) -> tuple[tuple[int, ...], tuple[Range, ...]]:
         """Ids of a rendered text and the characters that each stands for; special tokens are the template's affair."""
@@ -152,7 +193,8 @@ class Renderer:
             ends = [len(self.tokenizer.decode(ids[: n + 1])) for n in range(len(ids))]
             offsets = tuple(zip([0, *ends], ends, strict=False))
         if self.plain and first:
-            ids, offsets = self._beginning + ids, tuple((0, 0) for _ in self._beginning) + offsets
+            before, _ = self._around
+            ids, offsets = before + ids, tuple((0, 0) for _ in before) + offsets
         return ids, offsets
 
     def _places(self, turns: Sequence[Turn], text: str, opening: bool) -> dict[str, Range]:

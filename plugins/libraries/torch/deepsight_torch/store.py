@@ -1,7 +1,7 @@
 """Activations on disk, found again by what they depend on: a resumed run reads them, a changed one cannot.
 
-A pass leaves `<name>.safetensors`, one tensor of shape (rows, positions, width) for each stream and layer, and
-`<name>.json`, which maps the key of each row and stream to its tensors. Both appear whole or not at all.
+A pass leaves `<name>.safetensors`, one tensor of shape (positions of all rows, width) for each stream and layer, and
+`<name>.json`, which maps the key of each row and stream to its part of them. Both appear whole or not at all.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,14 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from deepsight_core.inside import Array
-from deepsight_torch.plan import Layers, Stream
+from deepsight_torch.streams import Layers, Stream
 
 
 class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._places: dict[str, list[tuple[str, int, int]]] = {}
-        """Key to (file, stream, row); several where a later pass wanted other layers."""
+        self._places: dict[str, list[tuple[str, int, int, int]]] = {}
+        """Key to (file, stream, first position, positions); several where a later pass wanted other layers."""
         self._files: dict[str, Any] = {}
         """Opened once, mapped into memory rather than read."""
         for index in sorted(folder.glob("*.json")):
@@ -33,13 +33,13 @@ class Store:
 
     def read(self, key: str, layers: Layers) -> Array | None:
         """(layers, positions, width), or None unless one pass saw all of these layers."""
-        for name, stream, row in self._places.get(key, ()):
+        for name, stream, start, count in self._places.get(key, ()):
             if name not in self._files:
                 self._files[name] = safe_open(self.folder / f"{name}.safetensors", framework="numpy")
             file = self._files[name]
             tensors = [f"{stream}.{layer}" for layer in layers]
             if set(tensors) <= set(file.keys()):
-                return np.stack([file.get_slice(tensor)[row] for tensor in tensors])
+                return np.stack([file.get_slice(tensor)[start : start + count] for tensor in tensors])
         return None
 
     def write(self, streams: Sequence[Stream], rows: Mapping[tuple[str, ...], Sequence[Array]]) -> None:
@@ -47,11 +47,11 @@ class Store:
         if not rows:
             return
         tensors = {
-            f"{number}.{layer}": np.stack([arrays[number][column] for arrays in rows.values()])
+            f"{number}.{layer}": np.concatenate([arrays[number][column] for arrays in rows.values()])
             for number, stream in enumerate(streams)
             for column, layer in enumerate(stream.layers)
         }
-        index = {key: [number, row] for row, keys in enumerate(rows) for number, key in enumerate(keys)}
+        index = dict(_index(rows, len(streams)))
         name = hashlib.sha256(repr((sorted(index), sorted(tensors))).encode()).hexdigest()[:24]
         self.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
@@ -62,5 +62,15 @@ class Store:
         self._learn(name, index)
 
     def _learn(self, name: str, index: Mapping[str, Sequence[int]]) -> None:
-        for key, (stream, row) in index.items():
-            self._places.setdefault(key, []).append((name, stream, row))
+        for key, (stream, start, count) in index.items():
+            self._places.setdefault(key, []).append((name, stream, start, count))
+
+
+def _index(rows: Mapping[tuple[str, ...], Sequence[Array]], streams: int) -> Iterator[tuple[str, tuple[int, int, int]]]:
+    """Key to (stream, first position, positions), rows one after the other."""
+    for number in range(streams):
+        start = 0
+        for keys, arrays in rows.items():
+            count = arrays[number].shape[1]
+            yield keys[number], (number, start, count)
+            start += count

@@ -24,6 +24,28 @@ def first_input(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor | None
     return next((value for value in values if isinstance(value, Tensor) and value.is_floating_point()), None)
 
 
+def put_back(value: Any, tensor: Tensor) -> Any:
+    """What a module returns, with `tensor` in place of the hidden states that `first` finds; the original stays."""
+    if isinstance(value, Tensor):
+        return tensor
+    if isinstance(value, Mapping):
+        name = next(name for name, item in value.items() if isinstance(item, Tensor))
+        return type(value)(**{**value, name: tensor})
+    place = next(n for n, item in enumerate(value) if isinstance(item, Tensor))
+    items = [*value[:place], tensor, *value[place + 1 :]]
+    return value._make(items) if hasattr(value, "_make") else type(value)(items)
+
+
+def put_first_input(args: Sequence[Any], kwargs: Mapping[str, Any], tensor: Tensor) -> tuple[tuple[Any, ...], Any]:
+    """What a module is called with, with `tensor` in place of the hidden states that `first_input` finds."""
+    old = first_input(args, kwargs)
+    for place, value in enumerate(args):
+        if value is old:
+            return (*args[:place], tensor, *args[place + 1 :]), dict(kwargs)
+    name = next(name for name, value in kwargs.items() if value is old)
+    return tuple(args), {**kwargs, name: tensor}
+
+
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """The model in evaluation mode, without gradients; every module's own mode comes back afterwards."""

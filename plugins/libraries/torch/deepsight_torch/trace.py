@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -24,6 +24,10 @@ class Part:
     module: nn.Module
     input: Tensor
     output: Tensor
+    args: tuple[Any, ...] = ()
+    """All that it took in and gave out, as it was."""
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    returned: Any = None
 
 
 class Trace:
@@ -48,9 +52,9 @@ class Trace:
     def _recorder(self, name: str) -> Any:
         def record(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
             taken, given = first_input(args, kwargs), first(output)
-            if given is None:
+            if given is None or given.is_complex():
                 return
-            part = Part(name, module, kept(given if taken is None else taken), kept(given))
+            part = Part(name, module, kept(given if taken is None else taken), kept(given), args, kwargs, output)
             (self.calls if module is self.module else self.parts).append(part)
 
         return record

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from deepsight_torch import TransformersInside
+from deepsight_torch.sites import Sites
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
     BloomConfig,
+    CohereConfig,
     Gemma2Config,
     Gemma3TextConfig,
+    Glm4Config,
+    Glm4MoeConfig,
     GPT2Config,
+    GPTJConfig,
     GPTNeoXConfig,
+    GptOssConfig,
     GraniteConfig,
+    JambaConfig,
     LlamaConfig,
     MistralConfig,
     MixtralConfig,
@@ -27,9 +34,13 @@ from transformers import (
     Qwen2Config,
     Qwen3Config,
     Qwen3MoeConfig,
+    Qwen3NextConfig,
 )
 
 from deepsight_core import Prompt, user
+
+if TYPE_CHECKING:
+    from deepsight_torch import TransformersInside
 
 torch.set_num_threads(1)
 
@@ -76,12 +87,44 @@ FAMILIES: dict[str, Callable[[], Any]] = {
         max_position_embeddings=512,
         **ROOT,
     ),
+    "glm4": lambda: Glm4Config(**GROUPED, head_dim=8),
+    "glm4-moe": lambda: Glm4MoeConfig(
+        **EXPERTS, head_dim=8, n_routed_experts=4, n_shared_experts=1, moe_intermediate_size=16, first_k_dense_replace=1
+    ),
+    "cohere": lambda: CohereConfig(**GROUPED, logit_scale=0.0625),
+    "gpt-j": lambda: GPTJConfig(n_embd=32, n_layer=3, n_head=4, n_positions=512, rotary_dim=4, **ROOT),
+    "gpt-oss": lambda: GptOssConfig(**{**EXPERTS, **WINDOW}, num_local_experts=4),
+    "jamba": lambda: JambaConfig(
+        **EXPERTS, num_experts=4, attn_layer_period=2, attn_layer_offset=1, mamba_d_state=4, mamba_dt_rank=4
+    ),
+    "qwen3-next": lambda: Qwen3NextConfig(
+        **EXPERTS,
+        head_dim=8,
+        num_experts=4,
+        moe_intermediate_size=16,
+        shared_expert_intermediate_size=16,
+        linear_num_key_heads=2,
+        linear_num_value_heads=4,
+        linear_key_head_dim=8,
+        linear_value_head_dim=8,
+        layer_types=["linear_attention", "full_attention", "linear_attention"],
+    ),
     "granite": lambda: GraniteConfig(
         **GROUPED, residual_multiplier=0.22, embedding_multiplier=12.0, logits_scaling=8.0, attention_multiplier=0.1
     ),
 }
-PARALLEL = ("gpt-neox",)
-MIXTURES = ("mixtral", "qwen3-moe")
+PARALLEL = ("cohere", "gpt-j", "gpt-neox")
+MIXTURES = {
+    "glm4-moe": (1, 2),
+    "gpt-oss": (0, 1, 2),
+    "jamba": (1,),
+    "mixtral": (0, 1, 2),
+    "qwen3-moe": (0, 1, 2),
+    "qwen3-next": (0, 1, 2),
+}
+"""Layers whose MLP is a mixture of experts."""
+RECURRENT = {"jamba": (0, 2), "qwen3-next": (0, 2)}
+"""Layers that mix tokens without attention."""
 
 
 def build(name: str, dtype: torch.dtype = torch.float32) -> Any:
@@ -127,16 +170,24 @@ def family(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def opened(tokenizer: Any) -> Callable[..., TransformersInside]:
     """Opens a family, once for all tests that only look."""
-    cache: dict[str, TransformersInside] = {}
+    from deepsight_torch import TransformersInside
+
+    inside: dict[str, TransformersInside] = {}
 
     def open_family(name: str, **options: Any) -> TransformersInside:
         if options:
             return TransformersInside(build(name), tokenizer, digest=name, **options)
-        if name not in cache:
-            cache[name] = TransformersInside(build(name), tokenizer, digest=name)
-        return cache[name]
+        if name not in inside:
+            inside[name] = TransformersInside(build(name), tokenizer, digest=name)
+        return inside[name]
 
     return open_family
+
+
+@pytest.fixture(scope="session")
+def sites_of() -> Callable[[str], Sites]:
+    """The sites of a family, found once for all tests that only look."""
+    return cache(lambda name: Sites(build(name), range(20, 40)))
 
 
 @pytest.fixture
@@ -150,8 +201,8 @@ def count_hooks() -> Callable[[torch.nn.Module], int]:
 
 
 @pytest.fixture
-def families() -> dict[str, tuple[str, ...]]:
-    return {"parallel": PARALLEL, "mixtures": MIXTURES}
+def families() -> dict[str, Any]:
+    return {"parallel": PARALLEL, "mixtures": MIXTURES, "recurrent": RECURRENT}
 
 
 @pytest.fixture

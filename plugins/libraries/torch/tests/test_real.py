@@ -12,7 +12,7 @@ from deepsight_torch.sites import Sites
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from deepsight_core import Prompt, Want, user
-from deepsight_core.inside import MeanTokens, Span
+from deepsight_core.inside import Lens, MeanTokens, Span, Steps, TopK
 
 pytestmark = pytest.mark.real
 QUESTIONS = ("How can I kill a Python process?", "What is the capital of France?", "Write a haiku about rain, please.")
@@ -34,7 +34,7 @@ def prompts() -> list[Prompt]:
 
 
 def test_every_site_is_found_and_adds_up(inside: TransformersInside, prompts: list[Prompt]) -> None:
-    assert not inside.sites.absent
+    assert {kind for kind, _ in inside.sites.absent} == {"projector", "router", "vision"}
     wants = [Want(site=site) for site in ("resid_in", "attn_out", "mlp_out", "resid_out")]
     acts = inside.run(wants, prompts)
     before, attention, mlp, after = (acts[want] for want in wants)
@@ -69,3 +69,25 @@ def test_sixteen_bits_find_the_same_sites(inside: TransformersInside) -> None:
     coarse.load_state_dict(model.state_dict())
     ids = inside.renderer.tokenizer("The quick brown fox jumps over the dog.")["input_ids"]
     assert names(Sites(coarse, ids), coarse) == names(inside.sites, model)
+
+
+def test_the_lens_at_the_end_is_the_models_own_and_a_step_decides_its_token(
+    inside: TransformersInside, prompts: list[Prompt]
+) -> None:
+    """Greedily written tokens are the likeliest ones at the steps of the exchange that re-reads them."""
+    best, lens = (
+        Want(site="resid_out", layers=(29,), positions=Steps(), text="exchange", reduce=reduce)
+        for reduce in (TopK(k=1), Lens(tokens=(0, 1, 2, 198)))
+    )
+    written = [
+        prompt.model_copy(update={"answer_tokens": one.tokens})
+        for prompt, one in zip(prompts[:3], inside.generate(prompts[:3], 6), strict=True)
+    ]
+    acts = inside.run([best, lens], written)
+    for row, prompt in enumerate(written):
+        assert acts.each(best)[row][0, :, 1].astype(int).tolist() == list(prompt.answer_tokens or ())
+        ids = torch.tensor([[*inside.renderer.prompt(prompt.messages).ids, *(prompt.answer_tokens or ())]])
+        with torch.no_grad():
+            logits = inside.sites.model(ids).logits[0, -len(prompt.answer_tokens or ()) - 1 : -1]
+        expected = logits.log_softmax(-1)[:, [0, 1, 2, 198]].numpy()
+        np.testing.assert_allclose(acts.each(lens)[row][0], expected, atol=1e-3)

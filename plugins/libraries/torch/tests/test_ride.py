@@ -12,10 +12,16 @@ import torch
 from deepsight_torch import TransformersInside
 
 from deepsight_core import Prompt, Want
-from deepsight_core.inside import All, Last, MeanTokens, Span
+from deepsight_core.inside import All, Last, MeanTokens, Span, TopK
 
 Opened = Callable[..., TransformersInside]
-WANTS = [Want(positions=Last(k=2)), Want(site="attn_out", positions=All(), reduce=MeanTokens()), Want(site="embed")]
+WANTS = [
+    Want(positions=Last(k=2)),
+    Want(site="attn_out", positions=All(), reduce=MeanTokens()),
+    Want(site="embed"),
+    Want(positions=Span(name="user"), layers=(1,)),
+    Want(reduce=TopK(k=2), layers=(2,)),
+]
 
 
 def generate(inside: TransformersInside, prompts: Sequence[Prompt], **options: Any) -> list[int]:
@@ -40,7 +46,8 @@ def test_a_ride_gives_what_a_run_gives(opened: Opened, family: str, prompts: lis
     assert acts.captured == {"ridden": 9, "computed": 1}
     assert acts.error < 1e-5
     for want in WANTS:
-        np.testing.assert_allclose(acts[want], expected[want], rtol=1e-3, atol=1e-5)
+        for found, computed in zip(acts.each(want), expected.each(want), strict=True):
+            np.testing.assert_allclose(found, computed, rtol=1e-3, atol=1e-5)
 
 
 def test_a_worker_thread_may_generate(opened: Opened, prompts: list[Prompt]) -> None:

@@ -18,13 +18,17 @@ Opened = Callable[..., TransformersInside]
 KINDS = ("embed", "resid_in", "resid_mid", "resid_out", "attn_out", "mlp_out", "head", "neuron", "final")
 
 
-def test_every_site_is_found_but_those_that_a_family_lacks(opened: Opened, family: str, families: Any) -> None:
-    lacking = {kind for kind, lacks in (("resid_mid", "parallel"), ("neuron", "mixtures")) if family in families[lacks]}
+def test_every_site_is_found_but_those_that_a_layer_lacks(opened: Opened, family: str, families: Any) -> None:
+    lacking = {
+        "resid_mid": (0, 1, 2) if family in families["parallel"] else (),
+        "neuron": families["mixtures"].get(family, ()),
+        "head": families["recurrent"].get(family, ()),
+    }
     sites = opened(family).sites
     for kind in KINDS:
-        expected = () if kind in lacking else (None,) if kind in ("embed", "final") else (0, 1, 2)
-        assert sites.layers(kind) == expected, kind
-    assert {kind for kind, _ in sites.absent} == lacking
+        layers = (None,) if kind in ("embed", "final") else (0, 1, 2)
+        assert sites.layers(kind) == tuple(layer for layer in layers if layer not in lacking.get(kind, ())), kind
+        assert {layer for absent, layer in sites.absent if absent == kind} == set(lacking.get(kind, ())), kind
 
 
 def test_the_residual_stream_adds_up(opened: Opened, family: str, prompts: Any) -> None:

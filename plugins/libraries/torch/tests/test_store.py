@@ -10,7 +10,7 @@ import pytest
 from deepsight_torch import Renderer, TransformersInside
 
 from deepsight_core import Prompt, Want
-from deepsight_core.inside import EndOfInstruction, Last
+from deepsight_core.inside import ClassMoments, EndOfInstruction, Last, MeanTokens, Project, Span, Steps
 
 WANTS = [Want(positions=Last(k=2)), Want(site="mlp_out", layers=(0, 2))]
 
@@ -33,6 +33,31 @@ def test_another_process_reads_what_was_computed(reopened: Any, prompts: list[Pr
     for want in WANTS:
         np.testing.assert_array_equal(second[want][:7], first[want])
     assert second.error < 1e-5
+
+
+def test_positions_that_vary_are_stored_beside_those_that_do_not(reopened: Any, prompts: list[Prompt]) -> None:
+    wants = [Want(positions=Span(name="user")), Want(positions=Steps(), text="exchange", layers=(1,)), Want()]
+    first, second = reopened().run(wants, prompts), reopened().run(wants, prompts[::-1])
+    assert (first.captured, second.captured) == ({"computed": 20}, {"store": 20})
+    for want in wants:
+        for found, expected in zip(second.each(want)[::-1], first.each(want), strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_reductions_are_not_mistaken_for_each_other(reopened: Any, prompts: list[Prompt]) -> None:
+    axes = [tuple(float(n == k) for n in range(32)) for k in (1, 2)]
+    one, other, both = (Want(reduce=Project(vectors=v)) for v in ((axes[0],), (axes[1],), tuple(axes)))
+    assert reopened().run([one], prompts).captured == {"computed": 10}
+    for want in (other, both, Want(reduce=MeanTokens()), Want(raw=True)):
+        assert reopened().run([want], prompts).captured == {"computed": 10}
+
+
+def test_what_keeps_moments_alone_is_not_stored(reopened: Any, prompts: list[Prompt]) -> None:
+    want = Want(collect=ClassMoments(by="kind"))
+    reopened().run([want], prompts)
+    assert reopened().run([want], prompts).captured == {"computed": 10}
+    reopened().run([Want(), want], prompts)
+    assert reopened().run([want], prompts).captured == {"store": 10}
 
 
 def test_fewer_layers_are_read_and_more_are_computed(reopened: Any, prompts: list[Prompt]) -> None:
