@@ -15,6 +15,7 @@ from deepsight_core.inside import (
     Last,
     Lens,
     MeanTokens,
+    NextToken,
     PostInstruction,
     Project,
     Span,
@@ -71,6 +72,15 @@ def test_the_lens_at_the_end_is_what_it_writes() -> None:
     assert [one.text.startswith("I'm sorry") for one in written] == [False, True, False, False]
     assert written[0].ended
     assert not inside.generate(PROMPTS, max_tokens=2)[0].ended
+
+
+def test_the_next_token_has_its_value_under_the_lens() -> None:
+    where = Want(site="final", positions=Steps(), text="exchange")
+    tokens = GlassInside().read(where, PROMPTS[:1])[0]
+    lens = where.model_copy(update={"reduce": Lens(tokens=tuple(token.id for token in tokens))})
+    own = where.model_copy(update={"reduce": NextToken()})
+    acts = GlassInside().run([lens, own], PROMPTS[:1])
+    np.testing.assert_array_equal(acts.each(own)[0][0, :, 0], np.diagonal(acts.each(lens)[0][0]))
 
 
 def test_moments_are_those_of_the_rows() -> None:

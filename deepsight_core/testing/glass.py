@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,6 +29,7 @@ from deepsight_core.inside import (
     Lens,
     MeanTokens,
     Moments,
+    NextToken,
     Project,
     Prompt,
     Steps,
@@ -38,7 +40,7 @@ from deepsight_core.inside import (
 )
 from deepsight_core.protocol import short_hash
 from deepsight_core.testing.fakes import ScriptedModel
-from deepsight_core.testing.glass_edits import changed, check_uniform
+from deepsight_core.testing.glass_edits import STREAM, WRITERS, changed, check_uniform
 from deepsight_core.testing.glass_texts import Reading, places, read
 from deepsight_core.testing.glass_weights import fake_importance
 from deepsight_core.weights import Importance, Part
@@ -107,6 +109,28 @@ class GlassInside:
         texts = [(text := self._text(prompt, want), places(want.positions, text, prompt.id)) for prompt in prompts]
         return tuple(tuple(token(text.words[place + by]) for place in where) for text, where in texts)
 
+    def gradients(
+        self, wants: Sequence[Want], prompts: Sequence[Prompt], tokens: Sequence[int], edits: Sequence[Edit] = ()
+    ) -> Acts:
+        """At the last token of the stream and of what writes to it, what the score would gain; 0 elsewhere."""
+        acts, slopes = self.run(wants, prompts, edits), []
+        for prompt in prompts:
+            state = self._each(Want(site="final"), prompt, (*self._open, *edits))[0, 0]
+            slopes.append(_slope(state.astype(float), tokens))
+
+        def slope(want: Want, row: int, array: Array) -> Array:
+            out = np.zeros_like(array)
+            last = len(self._text(prompts[row], want).words) - 1
+            for place, token in enumerate(places(want.positions, self._text(prompts[row], want), prompts[row].id)):
+                if token == last and want.site in (*STREAM, *WRITERS, "final"):
+                    out[:, place] = slopes[row]
+            return out
+
+        each = {want: tuple(slope(want, row, array) for row, array in enumerate(acts.each(want))) for want in wants}
+        arrays = {want: np.stack(found) for want, found in each.items() if want in acts.arrays}
+        ragged = {want: found for want, found in each.items() if want in acts.ragged}
+        return replace(acts, arrays=arrays, ragged=ragged)
+
     def generate(
         self, prompts: Sequence[Prompt], max_tokens: int, edits: Sequence[Edit] = (), raw: bool = False
     ) -> tuple[Written, ...]:
@@ -172,7 +196,8 @@ class GlassInside:
         where = list(places(want.positions, text, prompt.id))
         layers = self._layers(want)
         vectors = np.stack([self._vectors(want, layer, prompt, text, edits)[where] for layer in layers])
-        return _reduced(want, vectors).astype(np.float32)
+        decided = [token(text.words[place + 1]).id for place in where] if isinstance(want.reduce, NextToken) else []
+        return _reduced(want, vectors, decided).astype(np.float32)
 
     def _vectors(self, want: Want, layer: int | None, prompt: Prompt, text: Reading, edits: Sequence[Edit]) -> Floats:
         """(tokens, width) at one site."""
@@ -221,14 +246,23 @@ def _logits(vectors: Floats) -> Floats:
     return logits
 
 
-def _reduced(want: Want, vectors: Floats) -> Floats:
-    """(layers, positions, width) -> what is kept of it."""
+def _slope(state: Floats, tokens: Sequence[int]) -> Floats:
+    """The gradient of the log-odds of some tokens with respect to the last state."""
+    logits, weights = _logits(state), _logits(np.eye(GEOMETRY.width)) - _logits(np.zeros(GEOMETRY.width))
+    p = np.exp(logits - np.log(np.exp(logits).sum()))
+    chosen = np.isin(np.arange(len(p)), tokens)
+    total = p[chosen].sum()
+    return np.asarray(weights @ (p * (chosen - total)) * (1 / (total + 1e-8) + 1 / (1 - total + 1e-8)))
+
+
+def _reduced(want: Want, vectors: Floats, decided: Sequence[int]) -> Floats:
+    """(layers, positions, width) -> what is kept of it. `decided` are the tokens that follow the positions."""
     reduce = want.reduce
     if isinstance(reduce, MeanTokens):
         return np.asarray(vectors.mean(axis=1, keepdims=True))
     if isinstance(reduce, Project):
         return np.asarray(vectors @ np.array(reduce.vectors).T)
-    if not isinstance(reduce, Lens | TopK):
+    if not isinstance(reduce, Lens | TopK | NextToken):
         return vectors
     if want.site not in READABLE:
         raise DiagnosticError(f"{want.site} cannot be read as tokens")
@@ -236,6 +270,8 @@ def _reduced(want: Want, vectors: Floats) -> Floats:
     values = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
     if isinstance(reduce, Lens):
         return np.asarray(values[..., list(reduce.tokens)])
+    if isinstance(reduce, NextToken):
+        return np.asarray(values[:, np.arange(len(decided)), decided][..., None])
     best = np.argsort(-values, axis=-1, kind="stable")[..., : reduce.k]
     return np.concatenate([np.take_along_axis(values, best, -1), best.astype(float)], axis=-1)
 

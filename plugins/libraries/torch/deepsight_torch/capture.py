@@ -74,7 +74,7 @@ def capture(
             with _edited(edits, rows[:1], 0, skipped):
                 cache = _read_prefix(sites, streams, rows[0].ids[:skipped])
         for batch in batches(rows, token_budget, skipped):
-            ids, mask = _padded(batch, skipped, sites)
+            ids, mask = padded(batch, skipped, sites)
             past = repeated(cache, len(batch)) if cache is not None else None
             lengths = [len(row.ids) for row in batch]
             collector = Collector(sites, streams, batch, range(len(batch)), lengths, skipped=skipped)
@@ -157,7 +157,7 @@ def _run(
     )
 
 
-def _padded(rows: Sequence[Row], skipped: int, sites: Sites) -> tuple[Tensor, Tensor]:
+def padded(rows: Sequence[Row], skipped: int, sites: Sites) -> tuple[Tensor, Tensor]:
     """Ids and mask, (rows, tokens). A row's own last token pads it: any valid id will do, none of it is looked at."""
     width = len(rows[0].ids) - skipped
     ids = [[*row.ids[skipped:], *[row.ids[-1]] * (width - len(row.ids) + skipped)] for row in rows]

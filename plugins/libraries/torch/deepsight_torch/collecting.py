@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from deepsight_core.errors import DiagnosticError
-from deepsight_core.inside import Array
+from deepsight_core.inside import Array, NextToken
 from deepsight_torch.reduction import reduced
 from deepsight_torch.sites import Sites
 from deepsight_torch.streams import ATTENTION, Row, Stream
@@ -84,13 +84,10 @@ class Collector:
         scale = self.sites.tap(*place).scale
 
         def hook(tensor: Tensor) -> None:
-            if place not in self.missing or threading.get_ident() != self._thread:
+            shape = self._whole(place, tensor)
+            if shape is None:
                 return
-            # Some families lay the batch out as one row of tokens inside a block.
-            rows, tokens = tensor.shape[:2] if tensor.ndim == 3 else (self.batch, tensor.shape[0] // self.batch)
-            if rows != self.batch or tokens < self.longest:
-                return  # not the whole of this batch: a part, a chunk, or a step of decoding
-            hidden = tensor.detach().reshape(rows, tokens, -1)
+            hidden = tensor.detach().reshape(*shape, -1)
             for number, column in slots if self.rows else ():
                 self._kept[number, column] = self._gather(hidden, number, scale)
             self.missing.discard(place)
@@ -98,6 +95,15 @@ class Collector:
                 raise Enough
 
         return hook
+
+    def _whole(self, place: tuple[str, int | None], tensor: Tensor) -> tuple[int, int] | None:
+        """Rows and tokens, when this is the whole of the batch at a place where it was not yet seen; None for a part, a
+        chunk, a step of decoding, or another thread's pass."""
+        if place not in self.missing or threading.get_ident() != self._thread:
+            return None
+        # Some families lay the batch out as one row of tokens inside a block.
+        rows, tokens = tensor.shape[:2] if tensor.ndim == 3 else (self.batch, tensor.shape[0] // self.batch)
+        return (rows, tokens) if rows == self.batch and tokens >= self.longest else None
 
     def _gather(self, hidden: Tensor, number: int, scale: float) -> Tensor:
         """(positions of all rows, width) in float32, reduced, on the activations' device."""
@@ -107,7 +113,9 @@ class Collector:
         if stream.site == ATTENTION:
             vectors = _same_keys(vectors, self.sites.heads, stream.vectors)
         counts = [len(row.places[number]) for row in self.rows]
-        return reduced(vectors, stream.want, self.sites, counts, stream.projection)
+        follows = isinstance(stream.want.reduce, NextToken)
+        decided = [row.ids[place + 1] for row in self.rows for place in row.places[number]] if follows else []
+        return reduced(vectors, stream.want, self.sites, counts, stream.projection, decided)
 
     def _index(self, number: int, tokens: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Place in the batch and column of every wanted vector, row by row; moved to a device once, not for every

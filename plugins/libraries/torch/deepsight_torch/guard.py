@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from deepsight_core.inside import Array, Lens, Project, TopK
+from deepsight_core.inside import Array, Lens, NextToken, Project, TopK
 from deepsight_torch.capture import Edits, capture
 from deepsight_torch.sites import Sites
 from deepsight_torch.streams import Pass, Row, Stream
@@ -62,5 +62,5 @@ def difference(stream: Stream, found: Array, expected: Array) -> float:
         found, expected = found[..., : reduce.k], expected[..., : reduce.k]
     off = np.linalg.norm(found - expected, axis=(1, 2))
     size = np.linalg.norm(expected, axis=(1, 2))
-    least = 1.0 if isinstance(reduce, Lens | TopK) else size.max() if isinstance(reduce, Project) else 0.0
+    least = 1.0 if isinstance(reduce, Lens | TopK | NextToken) else size.max() if isinstance(reduce, Project) else 0.0
     return float(np.max(off / np.maximum(size, max(least, 1e-30))))

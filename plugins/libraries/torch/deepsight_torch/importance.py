@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from deepsight_core.errors import DiagnosticError
 from deepsight_core.inside import Prompt
 from deepsight_core.weights import Importance, Matrix, Place
 from deepsight_torch.matrices import Holder
-from deepsight_torch.memory import free_memory
+from deepsight_torch.memory import allowed
 from deepsight_torch.rendering import Renderer
 from deepsight_torch.sites import Sites
-from deepsight_torch.tensors import evaluating
+from deepsight_torch.tensors import differentiating
 
 MIB = 1 << 20
 
@@ -89,7 +89,7 @@ def importance(
     for name, chosen in cohorts.items():
         if len(chosen) < blocks:
             raise DiagnosticError(f"cohort {name!r} has {len(chosen)} examples, too few for {blocks} blocks")
-    groups = layer_groups(holders, len(cohorts) * blocks, _limit(holders, limit))
+    groups = layer_groups(holders, len(cohorts) * blocks, allowed(holders[0].parameter.device, limit))
     kept: list[tuple[Matrix, NDArray[np.int64], NDArray[np.float32]]] = []
     for group in groups:
         sums = _sweep(sites, cohorts, group, blocks)
@@ -163,13 +163,6 @@ def masked(holders: Sequence[Holder], entries: Mapping[Place, NDArray[np.int64]]
             weights[places] = before
 
 
-def _limit(holders: Sequence[Holder], limit: int | None) -> int:
-    if limit is not None:
-        return limit
-    device = holders[0].parameter.device
-    return (torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()) // 2
-
-
 def _sweep(
     sites: Sites, cohorts: Mapping[str, Sequence[Example]], group: Sequence[Holder], blocks: int
 ) -> dict[int, Tensor]:
@@ -182,7 +175,7 @@ def _sweep(
             sums[id(parameter)][place].add_(gradient.abs_())
             parameter.grad = None
 
-    with _differentiating(sites.model, [holder.parameter for holder in group], add):
+    with differentiating(sites.model, [holder.parameter for holder in group], add):
         for holder in group:
             shape = (len(cohorts), blocks, *holder.parameter.shape)
             sums[id(holder.parameter)] = torch.zeros(shape, device=holder.parameter.device)
@@ -192,29 +185,6 @@ def _sweep(
                 for number in numbers:
                     _backward(sites, chosen[number])
     return sums
-
-
-@contextmanager
-def _differentiating(model: nn.Module, parameters: Sequence[nn.Parameter], hook: Any) -> Iterator[None]:
-    """The model in evaluation mode, with gradients for these parameters alone, each handed to `hook` as soon as it is
-    complete; everything is as it was afterwards."""
-    before = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
-    handles = []
-    with evaluating(model), torch.inference_mode(False), torch.enable_grad():
-        try:
-            for parameter, _, _ in before:
-                parameter.requires_grad_(False)
-                parameter.grad = None
-            for parameter in parameters:
-                parameter.requires_grad_(True)
-                handles.append(parameter.register_post_accumulate_grad_hook(hook))  # type: ignore[no-untyped-call]
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-            for parameter, needed, gradient in before:
-                parameter.requires_grad_(needed)
-                parameter.grad = gradient
 
 
 def _backward(sites: Sites, example: Example) -> None:

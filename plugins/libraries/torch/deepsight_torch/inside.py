@@ -19,6 +19,7 @@ from deepsight_torch.capture import capture
 from deepsight_torch.editing import Editing
 from deepsight_torch.generation import Writer
 from deepsight_torch.geometry import geometry
+from deepsight_torch.gradients import gradients
 from deepsight_torch.guard import Guard
 from deepsight_torch.images import ImageRenderer, renderer_for
 from deepsight_torch.importance import examples, importance, masked
@@ -182,6 +183,12 @@ class TransformersInside:
         """
         with self._apart(), Editing(self.sites, edits).everywhere():
             yield
+
+    def gradients(
+        self, wants: Sequence[Want], prompts: Sequence[Prompt], tokens: Sequence[int], edits: Sequence[Edit] = ()
+    ) -> Acts:
+        """The gradient of the refusal score with respect to the activations at each want; see `gradients.gradients`."""
+        return gradients(self.sites, self._planner, wants, prompts, tokens, edits, self.memory_limit)
 
     def importance(
         self,

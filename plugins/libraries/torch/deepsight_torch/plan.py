@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepsight_core.errors import ConfigError, DiagnosticError
-from deepsight_core.inside import ClassMoments, MeanTokens, Prompt, Rows, Steps, Want
+from deepsight_core.inside import ClassMoments, MeanTokens, NextToken, Prompt, Rows, Steps, Want
 from deepsight_torch.reading import Reading, places, varies
 from deepsight_torch.reduction import room, source, width
 from deepsight_torch.rendering import Indices, Rendered, Renderer
@@ -195,6 +195,8 @@ def _check(want: Want) -> None:
         raise DiagnosticError(f"Want.truncate must be at least 1, not {want.truncate}")
     if isinstance(want.positions, Steps) and want.text != "exchange":
         raise DiagnosticError('positions "steps" are those of an answer: they need the text "exchange"')
+    if isinstance(want.reduce, NextToken) and not (isinstance(want.positions, Steps) and want.truncate is None):
+        raise DiagnosticError('the reduction "next-token" is for positions "steps" of a text that is not truncated')
     if want.site == ATTENTION and isinstance(want.collect, ClassMoments):
         raise DiagnosticError(f"{ATTENTION} has as many numbers as a text has tokens: there are no moments over texts")
     reduced = isinstance(want.reduce, MeanTokens)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from deepsight_core.errors import DiagnosticError
-from deepsight_core.inside import Array, Lens, MeanTokens, Project, TopK, Want
+from deepsight_core.inside import Array, Lens, MeanTokens, NextToken, Project, TopK, Want
 from deepsight_torch.sites import Sites
 
 LOGITS = 1 << 24
@@ -38,9 +38,11 @@ def width(want: Want, sites: Sites, vectors: int) -> int:
             if len(vector) != has:
                 raise DiagnosticError(f"a vector to project on has {len(vector)} coordinates, {want.site} has {has}")
         return len(want.reduce.vectors)
-    if not isinstance(want.reduce, Lens | TopK):
+    if not isinstance(want.reduce, Lens | TopK | NextToken):
         return has
     _check_lens(want, sites, vectors)
+    if isinstance(want.reduce, NextToken):
+        return 1
     if isinstance(want.reduce, TopK):
         if want.reduce.k > size:
             raise DiagnosticError(f"the {want.reduce.k} likeliest tokens are wanted of a vocabulary of {size}")
@@ -51,9 +53,12 @@ def width(want: Want, sites: Sites, vectors: int) -> int:
     return len(want.reduce.tokens)
 
 
-def reduced(rows: Tensor, want: Want, sites: Sites, counts: Sequence[int], vectors: Array) -> Tensor:
+def reduced(
+    rows: Tensor, want: Want, sites: Sites, counts: Sequence[int], vectors: Array, decided: Sequence[int]
+) -> Tensor:
     """(positions of all texts, width) -> the same with fewer numbers, or (texts, width) for a mean; float32. `counts`
-    are the positions of each text, `vectors` those to project on."""
+    are the positions of each text, `vectors` those to project on, `decided` the token that follows each position (for
+    `NextToken` alone)."""
     if want.site == "logits":
         rows = torch.cat([sites.unembed(part, normed=True) for part in torch.split(rows, _chunk(sites))])
     if isinstance(want.reduce, MeanTokens):
@@ -61,8 +66,9 @@ def reduced(rows: Tensor, want: Want, sites: Sites, counts: Sequence[int], vecto
         return total / torch.tensor(counts, device=rows.device)[:, None]
     if isinstance(want.reduce, Project):
         return rows @ torch.from_numpy(vectors).to(rows.device).T
-    if isinstance(want.reduce, Lens | TopK):
-        read = [_read(part, want, sites) for part in torch.split(rows, _chunk(sites))]
+    if isinstance(want.reduce, Lens | TopK | NextToken):
+        size = _chunk(sites)
+        read = [_read(part, want, sites, decided[n * size :]) for n, part in enumerate(torch.split(rows, size))]
         return torch.cat(read).to(rows.device)
     return rows
 
@@ -70,7 +76,7 @@ def reduced(rows: Tensor, want: Want, sites: Sites, counts: Sequence[int], vecto
 def room(want: Want, sites: Sites, vectors: int) -> int:
     """Bytes that reducing so many vectors takes besides what goes in and comes out: logits, made in chunks, and what
     the log-sum-exp needs."""
-    if want.site != "logits" and not isinstance(want.reduce, Lens | TopK):
+    if want.site != "logits" and not isinstance(want.reduce, Lens | TopK | NextToken):
         return 0
     return 3 * 4 * min(vectors, _chunk(sites)) * vocabulary(sites)
 
@@ -79,11 +85,14 @@ def _chunk(sites: Sites) -> int:
     return max(1, LOGITS // vocabulary(sites))
 
 
-def _read(rows: Tensor, want: Want, sites: Sites) -> Tensor:
+def _read(rows: Tensor, want: Want, sites: Sites, decided: Sequence[int]) -> Tensor:
     logits = sites.unembed(rows, normed=want.site == "final")
     total = logits.logsumexp(dim=-1, keepdim=True)
     if isinstance(want.reduce, Lens):
         return logits[:, list(want.reduce.tokens)] - total
+    if isinstance(want.reduce, NextToken):
+        tokens = torch.tensor(decided[: len(rows)], device=logits.device)
+        return logits.gather(1, tokens[:, None]) - total
     assert isinstance(want.reduce, TopK)
     best, tokens = logits.topk(want.reduce.k, dim=-1)
     return torch.cat([best - total, tokens.float()], dim=1)  # ids below 2**24 are exact

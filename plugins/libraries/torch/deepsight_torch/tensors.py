@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -58,3 +58,28 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+@contextmanager
+def differentiating(
+    model: nn.Module, parameters: Sequence[nn.Parameter] = (), hook: Callable[[Tensor], None] | None = None
+) -> Iterator[None]:
+    """The model in evaluation mode, with gradients for these parameters alone, each handed to `hook` as soon as it is
+    complete; everything is as it was afterwards."""
+    before = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
+    handles = []
+    with evaluating(model), torch.inference_mode(False), torch.enable_grad():
+        try:
+            for parameter, _, _ in before:
+                parameter.requires_grad_(False)
+                parameter.grad = None
+            for parameter in parameters:
+                parameter.requires_grad_(True)
+                handles.append(parameter.register_post_accumulate_grad_hook(hook))  # type: ignore[no-untyped-call]
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+            for parameter, needed, gradient in before:
+                parameter.requires_grad_(needed)
+                parameter.grad = gradient

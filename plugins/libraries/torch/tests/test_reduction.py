@@ -12,7 +12,7 @@ from deepsight_torch import TransformersInside
 
 from deepsight_core import Prompt, Want
 from deepsight_core.errors import DiagnosticError
-from deepsight_core.inside import All, ClassMoments, Last, Lens, MeanTokens, Project, Span, TopK
+from deepsight_core.inside import All, ClassMoments, Last, Lens, MeanTokens, NextToken, Project, Span, Steps, TopK
 
 Opened = Callable[..., TransformersInside]
 TOKENS = (5, 80, 269)
@@ -65,6 +65,37 @@ def test_the_likeliest_tokens_have_the_lens_own_values(
     np.testing.assert_allclose(np.exp(acts[every].astype(np.float64)).sum(-1), 1, atol=1e-5)
 
 
+STEPS = Want(site="final", positions=Steps(), text="exchange", reduce=NextToken())
+
+
+def test_less_its_mean_the_next_token_is_the_models_own_loss(
+    opened: Opened, family: str, prompts: list[Prompt]
+) -> None:
+    inside = opened(family)
+    end = STEPS.model_copy(update={"site": "resid_out", "layers": (len(inside.sites.blocks) - 1,)})
+    acts = inside.run([STEPS, end], prompts)
+    assert acts.error < 1e-4
+    for row, prompt in enumerate(prompts):
+        text = inside.renderer.exchange(prompt.messages, prompt.answer)
+        ids = torch.tensor([text.ids[: text.spans["response"][1]]])
+        labels = ids.clone()
+        labels[0, : text.answer] = -100
+        with torch.no_grad():
+            loss = float(inside.sites.model(ids, labels=labels).loss)
+        for want in (STEPS, end):
+            assert -acts.each(want)[row].mean() == pytest.approx(loss, abs=1e-4)
+
+
+def test_the_next_token_is_read_in_chunks(
+    opened: Opened, prompts: list[Prompt], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = opened("llama")
+    whole = inside.run([STEPS], prompts).each(STEPS)
+    monkeypatch.setattr("deepsight_torch.reduction.LOGITS", 270 * 7)
+    for found, expected in zip(inside.run([STEPS], prompts).each(STEPS), whole, strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("where", [Last(k=3), All(), Span(name="user")])
 def test_projections_are_scalar_products(opened: Opened, prompts: list[Prompt], where: Any) -> None:
     inside = opened("llama")
@@ -110,6 +141,9 @@ def test_a_mean_of_logits_is_the_mean_over_its_tokens(opened: Opened, prompts: l
         (Want(reduce=Lens(tokens=(-1,))), "token -1 is out of range"),
         (Want(reduce=TopK(k=271)), "271 likeliest tokens are wanted of a vocabulary of 270"),
         (Want(site="neuron", reduce=Project(vectors=(HALF,))), "has 32 coordinates, neuron has 48"),
+        (Want(reduce=NextToken()), 'is for positions "steps"'),
+        (STEPS.model_copy(update={"truncate": 9}), "not truncated"),
+        (STEPS.model_copy(update={"site": "mlp_out"}), "mlp_out cannot be read as tokens"),
     ],
 )
 def test_a_reduction_that_cannot_be_done_is_refused(
