@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 
 from deepsight_core.config import Probe
-from deepsight_core.errors import ConfigError, DeepSightError
+from deepsight_core.errors import ConfigError, DeepSightError, DiagnosticError
 from deepsight_core.evidence import Again, Evidence
 from deepsight_core.inside import Acts, Inside, Prompt, Want
 from deepsight_core.progress import Progress
@@ -31,6 +31,8 @@ class Examination:
         self.evidence = Evidence(samples, contrast_by=probe.entry.contrast)
         self.wants: tuple[Want, ...] = ()
         self.error: str | None = None
+        self.unanswered = 0
+        """Samples that were left out because they have no answer to be read."""
 
     def plan(self, inside: Inside, others: Mapping[str, Inside]) -> None:
         self.evidence = replace(self.evidence, others=others)
@@ -45,13 +47,30 @@ class Examination:
         keys = ((self.homes.get(sample.id, ""), sample.id) for sample in samples)
         known = tuple(records[key] for key in keys if key in records)
         self.evidence = replace(self.evidence, records=known, again=again)
+        if any(want.text == "exchange" for want in self.wants):
+            self._leave_out_unanswered()
+
+    def _leave_out_unanswered(self) -> None:
+        """One request that failed, or an empty answer, must not cost the others their diagnosis."""
+        answered = {prompt.id for prompt in self.evidence.prompts if (prompt.answer or "").strip()}
+        samples = tuple(sample for sample in self.evidence.samples if sample.id in answered)
+        if not samples:
+            what = "none of the samples has an answer, and it reads answers: evaluate them, or bring data with answers"
+            self.fail(DiagnosticError(f"{self.probe.diagnostic.name}: {what}"))
+        self.unanswered = len(self.evidence.samples) - len(samples)
+        records = tuple(record for record in self.evidence.records if record.id in answered)
+        self.evidence = replace(self.evidence, samples=samples, records=records)
 
     def conclude(self, acts: Acts, inside: Inside) -> Diagnosis:
         try:
-            return self.probe.diagnostic.diagnose(self.evidence, acts, inside)
+            diagnosis = self.probe.diagnostic.diagnose(self.evidence, acts, inside)
         except Exception as error:
             self.fail(error)
             return self.failure()
+        if not self.unanswered:
+            return diagnosis
+        caveat = f"{self.unanswered} samples have no answer to be read (failed or empty) and were left out."
+        return diagnosis.model_copy(update={"caveats": (*diagnosis.caveats, caveat)})
 
     def failure(self) -> Diagnosis:
         return Diagnosis(diagnostic=self.probe.diagnostic.name, error=self.error)

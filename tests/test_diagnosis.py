@@ -319,3 +319,34 @@ def test_a_second_model_that_is_not_bound_is_asked_for(hub: Hub, out: Path) -> N
         joint(hub, out, "beside")
     with pytest.raises(CapabilityError, match="needs a reference with capability 'whitebox'"):
         joint(hub, out, "beside", roles={"reference": ScriptedModel()})
+
+
+class Answers(Gap):
+    """Looks at answers."""
+
+    name = "answers"
+
+    def wants(self, evidence: Evidence, geometry: Geometry) -> Sequence[Want]:
+        return [Want(layers=(0,), text="exchange")]
+
+    def diagnose(self, evidence: Evidence, acts: Acts, inside: Inside) -> Diagnosis:
+        return Diagnosis(diagnostic=self.name, summary=" ".join(acts.ids), caveats=("its own",))
+
+
+def test_samples_without_an_answer_are_left_out_where_answers_are_read_and_counted(hub: Hub, out: Path) -> None:
+    hub.adopt(Answers)
+    model = GlassModel(script={"question 1": ""}, errors=("question 2",))
+    made = run(model, [TinyDataset(size=4)], ["answers"], hub=hub, out=out, quiet=True, reports=[])
+    (diagnosis,) = made.report.diagnoses
+    assert diagnosis.summary == "tiny-0 tiny-3"
+    assert diagnosis.caveats == (
+        "its own",
+        "2 samples have no answer to be read (failed or empty) and were left out.",
+    )
+
+
+def test_without_any_answer_a_diagnostic_of_answers_says_so(hub: Hub, out: Path) -> None:
+    hub.adopt(Answers)
+    model = GlassModel(errors=("question 0", "question 1"))
+    made = run(model, [TinyDataset(size=2)], ["answers"], hub=hub, out=out, quiet=True, reports=[])
+    assert "answers: none of the samples has an answer" in str(made.report.diagnoses[0].error)

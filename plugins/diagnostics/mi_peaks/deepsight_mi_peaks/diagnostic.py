@@ -69,7 +69,7 @@ class MIPeaks(Diagnostic):
             if self.mode == "reference":
                 return [self._published(geometry)]
             self._main(geometry)
-            return [self._reference()]
+            return [self._reference(), self._steps()]
 
     def diagnose(self, evidence: Evidence, acts: Acts, inside: Inside) -> Diagnosis:
         with attributed(self.name):
@@ -101,15 +101,11 @@ class MIPeaks(Diagnostic):
 
     def _correct(self, evidence: Evidence, acts: Acts, inside: Inside) -> Diagnosis:
         prompts = sorted(evidence.prompts, key=lambda prompt: prompt.id)
-        answered = [prompt for prompt in prompts if (prompt.answer or "").strip()]
-        if not answered:
-            raise DiagnosticError("none of the samples has an answer; evaluate them first, with a model that answers")
-        # Not among the wants: one failed request, which leaves no answer to read, would cost all others.
-        seen = inside.run([self._steps()], answered)
-        ids = [prompt.id for prompt in answered]
-        states = [finite(one, id) for one, id in zip(seen.each(self._steps()), ids, strict=True)]
+        ids = [prompt.id for prompt in prompts]
+        seen = acts.each(self._steps())
+        states = [finite(seen[row], id) for row, id in zip(acts.rows(ids), ids, strict=True)]
         references = vectors(acts, self._reference(), ids)
-        layers = seen.layers[self._steps()]
+        layers = acts.layers[self._steps()]
         main = layers.index(self._main(inside.geometry))
         site = Site(kind="resid_out", layer=layers[main], position="steps")
         of = {sample.id: sample.cluster for sample in evidence.samples}
@@ -122,7 +118,7 @@ class MIPeaks(Diagnostic):
             seed=self.seed,
         )
         courses = measure(states, references, design)
-        said = inside.read(Want(positions=Steps(), text="exchange"), answered)
+        said = inside.read(Want(positions=Steps(), text="exchange"), prompts)
         answers = [
             Answer(id, cluster, words[: course.own.shape[1]], course, main)
             for id, cluster, words, course in zip(ids, clusters, said, courses, strict=True)
@@ -144,10 +140,10 @@ class MIPeaks(Diagnostic):
             ),
             table={one.id: _line(one) for one in answers},
             figures=figures(frame, layers),
-            caveats=self._caveats(frame, design, len(prompts) - len(answered), said),
+            caveats=self._caveats(frame, design, said),
         )
 
-    def _caveats(self, frame: Frame, design: Design, empty: int, said: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    def _caveats(self, frame: Frame, design: Design, said: Sequence[Sequence[str]]) -> tuple[str, ...]:
         partners = design.partners.shape[1]
         cut = [len(words) - self.max_steps for words in said if len(words) > self.max_steps]
         told = [
@@ -166,8 +162,6 @@ class MIPeaks(Diagnostic):
                 f"{len(cut)} of {len(said)} answers were cut at {self.max_steps} tokens (max_steps): {sum(cut)} tokens "
                 "were not looked at."
             )
-        if empty:
-            told.append(f"{empty} answers are empty or failed and were left out.")
         return tuple(told)
 
 

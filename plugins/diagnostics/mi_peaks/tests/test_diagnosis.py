@@ -13,7 +13,7 @@ from deepsight_core import run
 from deepsight_core.discovery import Catalogue
 from deepsight_core.errors import DiagnosticError
 from deepsight_core.hub import Hub
-from deepsight_core.inside import Geometry
+from deepsight_core.inside import Geometry, Steps
 from deepsight_core.protocol import Diagnosis
 from deepsight_core.testing import GlassModel, KeywordJudge, TinyDataset
 
@@ -133,17 +133,6 @@ def test_answers_of_very_few_tokens_have_no_peaks_and_do_no_harm(world, filler, 
     assert one(diagnosis, "height of peaks").value is None
 
 
-def test_a_failed_or_empty_answer_is_left_out_and_counted(world, filler):
-    diagnosis = world(answers=[filler(0, 10), "", filler(1, 12), "ERROR"]).diagnose()
-    assert list(diagnosis.table) == ["s00", "s02"]
-    assert any("2 answers are empty or failed" in text for text in diagnosis.caveats)
-
-
-def test_without_any_answer_there_is_an_error_that_says_so(world):
-    with pytest.raises(DiagnosticError, match="mi-peaks: none of the samples has an answer"):
-        world(answers=["", "ERROR"]).diagnose()
-
-
 def test_a_sample_without_a_reference_answer_is_named_before_anything_runs(world, filler):
     made = world(answers=[filler(0, 5)] * 2, targets=["a solution", None])
     with pytest.raises(DiagnosticError, match=r"1 of 2 samples have no reference answer as text .*'s01'.*gsm8k"):
@@ -194,10 +183,11 @@ def test_figures_show_tokens_steps_and_layers(planted):
     assert len(heat.rows) == 3 and heat.columns[0] == "0-1"
 
 
-def test_before_the_evaluation_it_wants_the_reference_answers_alone(planted):
+def test_it_wants_the_reference_answers_and_the_steps_of_the_answers_at_the_same_layers(planted):
     made = planted(layers=(0, 2))
-    (want,) = made.diagnostic.wants(made.evidence, made.inside.geometry)
-    assert (want.text, want.raw, want.layers) == ("target", False, (0, 2))
+    reference, steps = made.diagnostic.wants(made.evidence, made.inside.geometry)
+    assert (reference.text, reference.raw, reference.layers) == ("target", False, (0, 2))
+    assert (steps.text, steps.positions, steps.layers) == ("exchange", Steps(stop=256), (0, 2))
 
 
 def test_it_runs_beside_an_evaluation(tmp_path):

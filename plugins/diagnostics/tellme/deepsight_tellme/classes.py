@@ -78,15 +78,13 @@ def classes(evidence: Evidence, selector: str, most: int | None = None) -> Class
 def _kinds(evidence: Evidence, selector: str) -> dict[str, str]:
     """Class of each sample that has one."""
     source, _, name = selector.partition(":")
-    values = {sample.id: evidence.value(sample, selector) for sample in evidence.samples}
-    known = {id: value for id, value in values.items() if value is not None}
-    if source == "label" and "=" not in name and any(not isinstance(value, bool) for value in known.values()):
-        return {id: str(value) for id, value in known.items()}
-    short = name.replace("=", " ")
-    positive = set(evidence.cohort(selector))
-    what = selector.partition("=")[0] if source == "label" else source
-    scored = [sample.id for sample in evidence.samples if evidence.value(sample, what) is not None]
-    return {id: short if id in positive else f"not {short}" for id in scored}
+    if source == "label" and "=" not in name and "&" not in name:
+        values = {sample.id: sample.labels[name] for sample in evidence.samples if name in sample.labels}
+        if any(not isinstance(value, bool) for value in values.values()):
+            return {id: str(value) for id, value in values.items()}
+    contrast = evidence.contrast(selector)
+    short = (name or selector).replace("=", " ")
+    return {id: short if y else f"not {short}" for id, y in zip(contrast.ids, contrast.y, strict=True)}
 
 
 def _drawn(rows: list[tuple[str, str]], most: int) -> list[tuple[str, str]]:

@@ -96,7 +96,7 @@ def test_the_reference_text_ends_with_the_sentence_and_has_the_tokenizers_specia
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"unsafe": 0}, "tellme: classes 'label:harmful' need samples of two classes"),
+        ({"unsafe": 0}, "tellme: contrast 'label:harmful' needs samples on both sides"),
         ({"unsafe": 2}, "tellme: class 'harmful' of 'label:harmful' spans 2 clusters"),
         ({"classes": "label:nothing"}, "no sample carries it"),
         ({"spoil": True}, "tellme: the resid_out activations of sample 's003'"),
