@@ -1,7 +1,8 @@
 """Changes to a model's activations while it runs: value objects, composable, exactly undone.
 
-A number that may differ between the rows of one batch is given by prompt id, so that all coefficients of a
-dose-response curve, or all heads of a layer, run side by side.
+Sites that can be edited: `embed`, `resid_in`, `resid_mid`, `resid_out`, `attn_out`, `mlp_out`, `head`, `neuron`,
+`final`; experts by `Scale` at `router`. A number that may differ between the rows of one batch is given by prompt id,
+so that all coefficients of a dose-response curve, or all heads of a layer, run side by side.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ class Add:
 class Ablate:
     """Takes a subspace out of x, in the proportion `dose`: x - dose * Q Qᵀ (x - towards), Q an orthonormal basis.
 
-    At `embed`, `attn_out` and `mlp_out` of all layers, which write the residual stream, this is directional ablation
-    (Arditi et al. 2024, arXiv:2406.11717, eq. 4).
+    At `resid_in` of layer 0 and at `attn_out` and `mlp_out` of all layers, which together write the residual stream of
+    a text, this is directional ablation (Arditi et al. 2024, arXiv:2406.11717, eq. 4).
     """
 
     directions: Floats

@@ -135,7 +135,7 @@ def formulas(options: argparse.Namespace) -> Iterator[str]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--texts", type=int, default=64)
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--rows", type=int, default=400)
     parser.add_argument("--width", type=int, default=2048)

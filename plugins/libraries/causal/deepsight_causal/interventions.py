@@ -10,8 +10,13 @@ from numpy.typing import NDArray
 from deepsight_core.edits import Ablate, Add, Edit
 from deepsight_core.wants import SiteKind
 
-WRITERS: tuple[SiteKind, ...] = ("embed", "attn_out", "mlp_out")
-"""The sites that write the residual stream."""
+WRITERS: tuple[tuple[SiteKind, tuple[int, ...] | None], ...] = (
+    ("resid_in", (0,)),
+    ("attn_out", None),
+    ("mlp_out", None),
+)
+"""All that writes the residual stream: what enters the first block (positions and norms after the embeddings included),
+and what every layer adds."""
 
 
 def directional_ablation(directions: NDArray[np.floating], dose: float | Mapping[str, float] = 1.0) -> tuple[Edit, ...]:
@@ -19,7 +24,7 @@ def directional_ablation(directions: NDArray[np.floating], dose: float | Mapping
 
     `dose` is the proportion that is taken out, for all prompts or by prompt id.
     """
-    return tuple(Ablate(directions, site=site, dose=dose) for site in WRITERS)
+    return tuple(Ablate(directions, site=site, layers=layers, dose=dose) for site, layers in WRITERS)
 
 
 def addition(vector: NDArray[np.floating], layer: int, dose: float | Mapping[str, float] = 1.0) -> tuple[Edit, ...]:

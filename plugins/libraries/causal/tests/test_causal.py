@@ -120,6 +120,6 @@ def test_an_effect_is_paired() -> None:
 
 def test_edits_name_the_sites_that_they_change() -> None:
     ablated = directional_ablation(np.ones(4))
-    assert [edit.site for edit in ablated] == ["embed", "attn_out", "mlp_out"]
+    assert [(edit.site, edit.layers) for edit in ablated] == [("resid_in", (0,)), ("attn_out", None), ("mlp_out", None)]
     (added,) = addition(np.ones(4), layer=3, dose={"p": 2.0})
     assert (added.site, added.layers) == ("resid_in", (3,))
