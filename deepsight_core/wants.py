@@ -43,6 +43,8 @@ class Span(Value):
     name: str
     """`user` (the words of the last user message), `response` (those of the answer), `image` (all image tokens),
     `image:0` (those of the first image), `text` (all but image tokens)."""
+    last: bool = False
+    """Its last token only: the end of the words, where `Last` may be the end of the template."""
 
 
 class Steps(Value):
@@ -55,6 +57,11 @@ class Steps(Value):
 
 
 Positions = Annotated[Last | EndOfInstruction | PostInstruction | All | Span | Steps, Field(discriminator="type")]
+
+
+def varies(where: Positions) -> bool:
+    """Whether the number of positions differs from text to text."""
+    return not (isinstance(where, Last | EndOfInstruction) or (isinstance(where, Span) and where.last))
 
 
 # --- Reductions within a text: done where the activation is, before anything is kept ----------
@@ -94,7 +101,14 @@ class TopK(Value):
     k: int = Field(10, ge=1)
 
 
-Reduce = Annotated[Keep | MeanTokens | Project | Lens | TopK, Field(discriminator="type")]
+class NextToken(Value):
+    """The log-probability, under the lens, of the token that was decided there; one number. For positions `Steps`. At
+    the site `final`, less the mean over an answer is the model's loss on it (cross-entropy, nats a token)."""
+
+    type: Literal["next-token"] = "next-token"
+
+
+Reduce = Annotated[Keep | MeanTokens | Project | Lens | TopK | NextToken, Field(discriminator="type")]
 
 
 # --- What is kept over all texts --------------------------------------------------------------

@@ -22,6 +22,7 @@ from deepsight_core.inside import (
     Acts,
     Array,
     ClassMoments,
+    DirectEffects,
     Floats,
     Geometry,
     Inside,
@@ -38,11 +39,13 @@ from deepsight_core.inside import (
     Want,
     Written,
 )
-from deepsight_core.protocol import short_hash
+from deepsight_core.protocol import Site, short_hash
 from deepsight_core.testing.fakes import ScriptedModel
+from deepsight_core.testing.glass_direct import fake_effects
 from deepsight_core.testing.glass_edits import STREAM, WRITERS, changed, check_uniform
 from deepsight_core.testing.glass_texts import Reading, places, read
 from deepsight_core.testing.glass_weights import fake_importance
+from deepsight_core.wants import varies
 from deepsight_core.weights import Importance, Part
 
 GEOMETRY = Geometry(layers=4, width=16, heads=2, head_width=8, neurons=32, vocabulary=100, context=512, family="glass")
@@ -130,6 +133,19 @@ class GlassInside:
         arrays = {want: np.stack(found) for want, found in each.items() if want in acts.arrays}
         ragged = {want: found for want, found in each.items() if want in acts.ragged}
         return replace(acts, arrays=arrays, ragged=ragged)
+
+    def direct(
+        self,
+        prompts: Sequence[Prompt],
+        positive: Sequence[int],
+        negative: Sequence[int],
+        *,
+        top: int = 0,
+        weights: Sequence[float] | None = None,
+        neurons: Sequence[Site] = (),
+    ) -> DirectEffects:
+        """Standard normal numbers; head 0 of the first layer that is planted gives all of the planted strength."""
+        return fake_effects(prompts, self.planted, self.strength, PLANTED_FROM, top, weights, neurons)
 
     def generate(
         self, prompts: Sequence[Prompt], max_tokens: int, edits: Sequence[Edit] = (), raw: bool = False
@@ -228,7 +244,7 @@ def _mean(want: Want) -> bool:
 
 
 def _varies(want: Want) -> bool:
-    return want.positions.type not in ("last", "end-of-instruction") and not _mean(want)
+    return varies(want.positions) and not _mean(want)
 
 
 def _width(site: str) -> int:

@@ -59,7 +59,8 @@ def _places(where: Positions, text: Reading) -> range:
     if isinstance(where, Steps):
         return range(start - 1, stop - 1 if where.stop is None else min(stop - 1, start - 1 + where.stop))
     if isinstance(where, Span):
-        return range(*{"user": text.user, "response": text.response, "text": (0, length)}.get(where.name, (0, 0)))
+        span = range(*{"user": text.user, "response": text.response, "text": (0, length)}.get(where.name, (0, 0)))
+        return span[-1:] if where.last else span
     return range(length)
 
 

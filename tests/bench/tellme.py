@@ -44,7 +44,7 @@ def read_plainly(model: Any, tokenizer: Any, samples: Sequence[Sample], batch: i
 
 
 def measure_plainly(z: torch.Tensor, y: torch.Tensor) -> dict[str, float]:
-    """The published quantities with width x width matrices, float32, and all differences of all pairs at once."""
+    """The published quantities with width x width matrices, in float32."""
     order = torch.argsort(y, stable=True)
     z, y = z[order], y[order]
     count, width = z.shape
@@ -61,12 +61,18 @@ def measure_plainly(z: torch.Tensor, y: torch.Tensor) -> dict[str, float]:
     p = p[p > 0]
     size = count // 2
     one, other = z[:size], z[size : 2 * size]
+    apart = torch.cdist(one, other)
+    cosine = torch.cosine_similarity(one, other).mean()
+    shifted = [normalize(rows - rows.mean(), dim=0) for rows in (one, other)]
     return {
         "r_diff": rate(unit),
         "r_same": sum(len(rows) / count * rate(rows) for rows in own),
         "erank": float(torch.exp(-(p * p.log()).sum())),
-        "l2": float(torch.cdist(one, other).mean()),
-        "l1": float((one[:, None] - other[None]).abs().sum(-1).mean()),
+        "cos_sim": float(torch.rad2deg(torch.arccos(cosine))),
+        "pcc": float((shifted[0] * shifted[1]).mean()),
+        "l2": float(apart.mean()),
+        "hausdorff": float(max(apart.amin(1).max(), apart.amin(0).max())),
+        "l1": float(torch.cdist(one, other, p=1).mean()),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,13 +52,7 @@ def classes(evidence: Evidence, selector: str, most: int | None = None) -> Class
     if most is not None and len(rows) > most:
         kept = _drawn(rows, most)
         left_out, rows = len(rows) - len(kept), kept
-    names = tuple(sorted({kinds[id] for id, _ in rows}, key=lambda name: (name.startswith("not "), name)))
-    if len(names) < 2:
-        known = f"all {len(rows)} samples are {names[0]!r}" if names else "no sample carries it"
-        raise DiagnosticError(
-            f"classes {selector!r} need samples of two classes at least, but {known}; choose another label or verdict, "
-            "or look at data that have both"
-        )
+    names = _names((kinds[id] for id, _ in rows), selector)
     found = Classes(
         ids=tuple(id for id, _ in rows),
         kind=np.array([names.index(kinds[id]) for id, _ in rows], dtype=np.int64),
@@ -73,6 +68,34 @@ def classes(evidence: Evidence, selector: str, most: int | None = None) -> Class
                 f"samples) and needs {FEWEST} at least; look at more samples, or choose other classes"
             )
     return found
+
+
+def in_order(evidence: Evidence, selector: str) -> Classes:
+    """All samples that have a class, in the order of the data, which some published quantities depend on.
+
+    Raises DiagnosticError where all are of one class: then there is no gap and no distance.
+    """
+    kinds = _kinds(evidence, selector)
+    rows = [(sample.id, sample.cluster) for sample in evidence.samples if sample.id in kinds]
+    names = _names(kinds.values(), selector)
+    return Classes(
+        ids=tuple(id for id, _ in rows),
+        kind=np.array([names.index(kinds[id]) for id, _ in rows], dtype=np.int64),
+        names=names,
+        groups=numbered([cluster for _, cluster in rows]),
+    )
+
+
+def _names(kinds: Iterable[str], selector: str) -> tuple[str, ...]:
+    """The classes, those for which a selector does not hold last. Raises DiagnosticError for fewer than two."""
+    names = tuple(sorted(set(kinds), key=lambda name: (name.startswith("not "), name)))
+    if len(names) < 2:
+        known = f"all samples are {names[0]!r}" if names else "no sample carries it"
+        raise DiagnosticError(
+            f"classes {selector!r} need samples of two classes at least, but {known}; choose another label or verdict, "
+            "or look at data that have both"
+        )
+    return names
 
 
 def _kinds(evidence: Evidence, selector: str) -> dict[str, str]:

@@ -14,17 +14,17 @@ from deepsight_core.evidence import Evidence
 from deepsight_core.inside import Acts, Geometry, Inside, Last, MeanTokens, Span, Want
 from deepsight_core.planes import plane
 from deepsight_core.protocol import Diagnosis, Site
-from deepsight_tellme.classes import Classes, classes
+from deepsight_tellme.classes import Classes, classes, in_order
 from deepsight_tellme.findings import (
-    length_finding,
+    length_findings,
     profile_findings,
     published_findings,
     reference_summary,
     summary,
 )
-from deepsight_tellme.layers import Estimate, Layout, jackknife, layout, measure
-from deepsight_tellme.measures import energies, energy, indicators
+from deepsight_tellme.layers import beyond, layout, length_control, measure
 from deepsight_tellme.published import SUFFIX, block, published
+from deepsight_tellme.spectra import Floats
 
 PARTS = 20
 """Parts of the clusters that the jackknife leaves out in turn."""
@@ -41,8 +41,8 @@ class Tellme(Diagnostic):
     mode: Literal["corrected", "reference"] = "corrected"
     """corrected: scale-free, at every layer, with intervals and a null. reference: the published rules and units."""
     text: Literal["prompt", "exchange"] = "exchange"
-    """corrected only. exchange: the last token of prompt and answer, and the mean over the answer's tokens; prompt: its
-    last token, and the mean over the user's tokens. The reference always looks at the exchange."""
+    """corrected only. exchange: the answer's last token, and the mean over its tokens; prompt: its last token (template
+    included), and the mean over the user's tokens. The reference looks at the last token of the exchange's template."""
     classes: str = "label:harmful"
     """A selector that holds or not (`label:harmful`, `verdict:refused`), or a label with several values
     (`label:category`)."""
@@ -66,9 +66,12 @@ class Tellme(Diagnostic):
             return self._correct(classes(evidence, self.classes, self.most), acts)
 
     def _corrected(self) -> list[tuple[str, Want]]:
-        part = "user" if self.text == "prompt" else "response"
+        part, last = ("user", Last()) if self.text == "prompt" else ("response", Span(name="response", last=True))
         return [
-            ("last", Want(layers=self.layers, positions=Last(), text=self.text)),
+            (
+                "last" if part == "user" else "last of the answer",
+                Want(layers=self.layers, positions=last, text=self.text),
+            ),
             (
                 f"mean of {part} tokens",
                 Want(layers=self.layers, positions=Span(name=part), reduce=MeanTokens(), text=self.text),
@@ -76,7 +79,7 @@ class Tellme(Diagnostic):
         ]
 
     def _reference(self, evidence: Evidence, acts: Acts, geometry: Geometry) -> Diagnosis:
-        found = classes(evidence, self.classes)
+        found = in_order(evidence, self.classes)
         want, site = _published(geometry), Site(kind="resid_out", layer=block(geometry.layers), position="last")
         x = vectors(acts, want, found.ids)[:, 0]
         values = published(x, found.kind)
@@ -108,9 +111,10 @@ class Tellme(Diagnostic):
         column = max(2 * len(acts.layers[want]) // 3 - 1, 0)
         main = measured[column].site
         findings = profile_findings(measured, found, main)
-        length = self._length(acts, plan)
-        if length is not None:
-            findings.append(length_finding(length, len(found.ids)))
+        tokens = self._tokens(acts, found)
+        if tokens is not None:
+            x = vectors(acts, want, found.ids)[:, column]
+            findings += length_findings(length_control(tokens, plan), beyond(x, tokens, plan), main, len(found.ids))
         ends = (found.names[-1], found.names[0])
         figure = plane(
             vectors(acts, want, found.ids)[:, column],
@@ -139,23 +143,25 @@ class Tellme(Diagnostic):
                 f"under {self.permutations} permutations).",
                 f"The headline is read at two thirds of the depth (layer {main.layer}, {position}), fixed in advance.",
                 *([f"{found.left_out} samples were left out (option most = {self.most})."] if found.left_out else []),
-                *([] if length is not None else ["Length was not controlled for: token counts are unknown or equal."]),
+                *([] if tokens is not None else ["Length was not controlled for: token counts are unknown or equal."]),
             ),
         )
 
-    def _length(self, acts: Acts, plan: Layout) -> Estimate | None:
-        tokens = acts.lengths.get(self.text)
-        if tokens is None:
+    def _tokens(self, acts: Acts, found: Classes) -> Floats | None:
+        """Tokens of each text; None where they are unknown or do not vary."""
+        counts = acts.lengths.get(self.text)
+        if counts is None:
             return None
-        counts = tokens[acts.rows(plan.classes.ids)].astype(np.float64)
-        if not counts.std():
-            return None
-        kind, groups = plan.classes.kind, plan.classes.groups
-        distances = np.abs(counts[:, None] - counts)
-        members = indicators(plan.shuffled, len(plan.classes.names))
-        error = jackknife(lambda rows: energy(distances[np.ix_(rows, rows)], kind[rows], groups[rows]), plan)
-        return Estimate(energy(distances, kind, groups), error, energies(distances, members, groups))
+        tokens = counts[acts.rows(found.ids)].astype(np.float64)
+        return tokens if tokens.std() else None
 
 
 def _published(geometry: Geometry) -> Want:
-    return Want(layers=(block(geometry.layers),), positions=Last(), text="exchange", suffix=SUFFIX, specials=True)
+    return Want(
+        layers=(block(geometry.layers),),
+        positions=Last(),
+        text="exchange",
+        suffix=SUFFIX,
+        specials=True,
+        truncate=geometry.context,
+    )

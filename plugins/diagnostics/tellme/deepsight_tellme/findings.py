@@ -59,25 +59,21 @@ def profile_findings(layers: Sequence[Layer], classes: Classes, main: Site) -> l
     return found
 
 
-def length_finding(estimate: Estimate, rows: int) -> Finding:
-    """The energy coefficient of token counts instead of activations."""
-    null_low, null_high = percentile_interval(estimate.null - estimate.null.mean())
-    return Finding(
-        name=LENGTH,
-        value=estimate.excess,
-        low=estimate.excess - NORMAL * estimate.error,
-        high=estimate.excess + NORMAL * estimate.error,
-        null_low=null_low,
-        null_high=null_high,
-        p=permutation_p(estimate.value, estimate.null),
-        count=rows,
-        evidence="control",
-        summary="The energy coefficient of the number of tokens alone.",
-    )
+def length_findings(length: Estimate, rest: Estimate, main: Site, rows: int) -> list[Finding]:
+    """How far the number of tokens parts the classes, and what remains at the headline's site without it."""
+    told = "The energy coefficient of the number of tokens alone."
+    p = permutation_p(length.value, length.null)
+    control = _finding(LENGTH, length, None, rows, p, told, "", headline=False)
+    told = "The rate reduction that remains when every activation is regressed on the number of tokens."
+    p = permutation_p(rest.value, rest.null)
+    return [
+        control.model_copy(update={"evidence": "control"}),
+        _finding(f"{RATE} beyond length", rest, main, rows, p, told, SHARE, headline=False),
+    ]
 
 
 def summary(findings: Sequence[Finding], classes: Classes, main: Site) -> str:
-    here = {finding.name: finding for finding in findings if finding.headline or finding.name == LENGTH}
+    here = {finding.name: finding for finding in findings if finding.headline or finding.name.endswith("length")}
     rate, apart = here[RATE], here[ENERGY]
     what = " and ".join(classes.names) if len(classes.names) == 2 else f"{len(classes.names)} classes"
     sure = rate.p is not None and rate.p <= 0.05
@@ -89,7 +85,8 @@ def summary(findings: Sequence[Finding], classes: Classes, main: Site) -> str:
         + f"; distances within a class are {100 * (apart.value or 0):.1f} % shorter than between."
     )
     if (length := here.get(LENGTH)) and length.p is not None and length.p <= 0.05:
-        told += " The classes also differ in the length of their texts, which may account for a part of this."
+        rest = here[f"{RATE} beyond length"]
+        told += f" The classes also differ in length; without what it explains, {100 * (rest.value or 0):.1f} % remain."
     return told
 
 
@@ -117,7 +114,7 @@ def reference_summary(values: Published, site: Site) -> str:
 
 
 def _finding(
-    name: str, estimate: Estimate, site: Site, rows: int, p: float, told: str, unit: str, headline: bool
+    name: str, estimate: Estimate, site: Site | None, rows: int, p: float, told: str, unit: str, headline: bool
 ) -> Finding:
     null_low, null_high = percentile_interval(estimate.null - estimate.null.mean())
     half = NORMAL * estimate.error

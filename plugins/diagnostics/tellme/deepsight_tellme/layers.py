@@ -129,17 +129,40 @@ def measure(site: Site, x: NDArray[np.float32], plan: Layout) -> Layer:
         )
     distances = euclidean(products)
     members = indicators(plan.shuffled, len(plan.classes.names))
-    rate = Estimate(
-        rate_reduction(products, kind),
-        jackknife(lambda rows: rate_reduction(recentred(products[np.ix_(rows, rows)]), kind[rows]), plan),
-        np.array([rate_reduction(products, other) for other in plan.shuffled]),
-    )
     apart = Estimate(
         energy(distances, kind, groups),
         jackknife(lambda rows: energy(distances[np.ix_(rows, rows)], kind[rows], groups[rows]), plan),
         energies(distances, members, groups),
     )
-    return Layer(site, rate, apart, tuple(effective_rank(x[rows]) for rows in plan.equal))
+    return Layer(site, _rate(products, plan), apart, tuple(effective_rank(x[rows]) for rows in plan.equal))
+
+
+def length_control(tokens: Floats, plan: Layout) -> Estimate:
+    """The energy coefficient of token counts, shape (rows,), instead of activations."""
+    kind, groups = plan.classes.kind, plan.classes.groups
+    distances = np.abs(tokens[:, None] - tokens)
+    return Estimate(
+        energy(distances, kind, groups),
+        jackknife(lambda rows: energy(distances[np.ix_(rows, rows)], kind[rows], groups[rows]), plan),
+        energies(distances, indicators(plan.shuffled, len(plan.classes.names)), groups),
+    )
+
+
+def beyond(x: NDArray[np.float32], tokens: Floats, plan: Layout) -> Estimate:
+    """The rate reduction that remains when every activation is regressed on the number of tokens."""
+    line = tokens - tokens.mean()
+    line /= np.linalg.norm(line)
+    rows = x.astype(np.float64) - x.mean(axis=0, dtype=np.float64)
+    return _rate(centred_products(rows - np.outer(line, line @ rows)), plan)
+
+
+def _rate(products: Floats, plan: Layout) -> Estimate:
+    kind = plan.classes.kind
+    return Estimate(
+        rate_reduction(products, kind),
+        jackknife(lambda rows: rate_reduction(recentred(products[np.ix_(rows, rows)]), kind[rows]), plan),
+        np.array([rate_reduction(products, other) for other in plan.shuffled]),
+    )
 
 
 def jackknife(statistic: Callable[[NDArray[np.int64]], float], plan: Layout) -> float:

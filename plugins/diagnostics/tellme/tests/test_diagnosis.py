@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from deepsight_tellme import Tellme
+from deepsight_tellme.published import published
 
 from deepsight_core import Acts, Diagnosis, Evidence, Geometry, Sample, assistant, user
 from deepsight_core.errors import DiagnosticError
@@ -46,7 +47,8 @@ def world(
 
 
 def profile(diagnosis: Diagnosis, name: str) -> list[Any]:
-    return [f for f in diagnosis.findings if f.name == name and f.site and f.site.position == "last"]
+    found = [f for f in diagnosis.findings if f.name == name and f.site]
+    return [f for f in found if f.site.position == "last of the answer"]
 
 
 def test_a_planted_difference_is_found_at_its_layers_alone() -> None:
@@ -59,9 +61,9 @@ def test_a_planted_difference_is_found_at_its_layers_alone() -> None:
     assert diagnosis.table["s000"]["class"] == "harmful" and len(diagnosis.figures[0].dots) == 48
 
 
-def test_noise_leaves_its_band_in_at_most_five_of_a_hundred_seeds() -> None:
-    found = [profile(world(seed=seed, permutations=40, layers=(3,)), "rate reduction")[0] for seed in range(100)]
-    assert sum(f.p <= 0.05 for f in found) <= 8, "two sites, of which p is corrected for; 5 expected"
+def test_noise_is_significant_in_at_most_five_of_a_hundred_seeds() -> None:
+    found = [profile(world(seed=seed, permutations=99, layers=(3,)), "rate reduction")[0] for seed in range(100)]
+    assert sum(f.p <= 0.05 for f in found) <= 5
     assert np.mean([f.value for f in found]) == pytest.approx(0, abs=0.01)
 
 
@@ -86,6 +88,22 @@ def test_the_reference_mode_reports_the_published_names_at_the_published_block()
     assert {f.site.layer for f in diagnosis.findings if f.site} == {2}
     assert not any("size" in caveat for caveat in diagnosis.caveats)
     assert any("mix them" in caveat for caveat in world(unsafe=10, mode="reference").caveats)
+
+
+def test_the_reference_mode_pairs_rows_in_the_order_of_the_data() -> None:
+    forward, backward = (
+        {f.name: f.value for f in world(shift=4.0, mode="reference", reverse=reverse).findings}
+        for reverse in (False, True)
+    )
+    assert forward["L2"] == pytest.approx(backward["L2"]) and forward["R_gap"] == pytest.approx(backward["R_gap"])
+    assert forward["cos_sim"] == pytest.approx(backward["cos_sim"]), "both blocks are reversed: the pairs stay"
+    rows = np.random.default_rng(0).normal(size=(48, 6, 1, 12)).astype(np.float32)[:, 2, 0]
+    assert forward["pcc"] == pytest.approx(published(rows, np.arange(48) // 24).pcc)
+
+
+def test_length_is_controlled_for_by_regression_at_the_headline() -> None:
+    (rest,) = [f for f in world(shift=4.0).findings if f.name == "rate reduction beyond length"]
+    assert rest.p is not None and rest.p <= 0.05 and rest.low is not None and rest.low > 0
 
 
 def test_the_reference_text_ends_with_the_sentence_and_has_the_tokenizers_specials() -> None:

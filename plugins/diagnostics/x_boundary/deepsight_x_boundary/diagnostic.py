@@ -27,6 +27,7 @@ from deepsight_x_boundary.geometry import Layout, projections, squared_distances
 from deepsight_x_boundary.layers import Layer, measure
 from deepsight_x_boundary.published import TOKENS, indices, published
 
+_LAST_OF_ANSWER = Want(positions=Span(name="response", last=True), text="exchange")
 _UNCONTROLLED = ("Length was not controlled for: token counts were not captured or do not vary.",)
 
 
@@ -40,8 +41,8 @@ class XBoundary(Diagnostic):
     mode: Literal["corrected", "reference"] = "corrected"
     """corrected: scale-free, at every layer, with intervals and a null. reference: the published rules and units."""
     text: Literal["prompt", "exchange"] = "prompt"
-    """corrected only. prompt: its last token, and the mean over the user's tokens; exchange: the last token of prompt
-    and answer, and the mean over the answer's tokens. The reference always looks at the exchange."""
+    """corrected only. prompt: its last token, and the mean over the user's tokens; exchange: the answer's last
+    token, and the mean over its tokens. The reference always looks at the exchange."""
     harmful: str = "label:harmful"
     """Which samples are harmful: a selector, `label:NAME`, `label:NAME=VALUE` or `verdict:LABEL`."""
     safe: str = "label:harmful=false"
@@ -89,7 +90,7 @@ class XBoundary(Diagnostic):
         """Positions that leave out the template and the attention sink at its start, whose norm dwarfs all others."""
         part: Literal["user", "response"] = "user" if self.text == "prompt" else "response"
         return [
-            ("last", Want(positions=Last(), text=self.text)),
+            ("last", Want(positions=Last())) if part == "user" else ("last of the answer", _LAST_OF_ANSWER),
             (f"mean of {part} tokens", Want(positions=Span(name=part), reduce=MeanTokens(), text=self.text)),
         ]
 

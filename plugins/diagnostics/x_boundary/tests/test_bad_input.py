@@ -9,7 +9,19 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from deepsight_core import Acts, Dataset, Diagnosis, Diagnostic, Evidence, Geometry, Inside, Sample, Want, user
+from deepsight_core import (
+    Acts,
+    Dataset,
+    Diagnosis,
+    Diagnostic,
+    Evidence,
+    Geometry,
+    Inside,
+    Sample,
+    Want,
+    assistant,
+    user,
+)
 from deepsight_core.config import configure
 from deepsight_core.errors import CapabilityError
 from deepsight_core.hub import Hub
@@ -32,7 +44,7 @@ class Texts(Dataset):
             for number in range(getattr(self, kind)):
                 yield Sample(
                     id=f"{kind}-{number}",
-                    messages=(user(f"{'long ' * number}text {number}"),),
+                    messages=(user(f"{'long ' * number}text {number}"), assistant("an answer")),
                     labels={"harmful": kind == "harmful", "boundary": kind == "boundary"},
                 )
 

@@ -173,7 +173,7 @@ def test_the_reference_looks_at_the_embedding_of_a_model_of_two_layers():
 def test_the_corrected_mode_looks_past_the_template_at_every_layer():
     prompt, exchange = (XBoundary(text=text).wants(None, Geometry(4, 4, 1, 4, 4, 9)) for text in ("prompt", "exchange"))
     assert [want.positions for want in prompt] == [Last(), Span(name="user")]
-    assert [want.positions for want in exchange] == [Last(), Span(name="response")]
+    assert [want.positions for want in exchange] == [Span(name="response", last=True), Span(name="response")]
     assert all(want.layers is None and want.text == "exchange" for want in exchange)
 
 

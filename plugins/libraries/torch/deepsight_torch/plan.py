@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from deepsight_core.errors import ConfigError, DiagnosticError
 from deepsight_core.inside import ClassMoments, MeanTokens, NextToken, Prompt, Rows, Steps, Want
-from deepsight_torch.reading import Reading, places, varies
+from deepsight_core.wants import varies
+from deepsight_torch.reading import Reading, places
 from deepsight_torch.reduction import room, source, width
 from deepsight_torch.rendering import Indices, Rendered, Renderer
 from deepsight_torch.sites import Sites

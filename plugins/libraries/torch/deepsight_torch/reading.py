@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from deepsight_core.errors import DiagnosticError
-from deepsight_core.inside import All, EndOfInstruction, Last, Positions, PostInstruction, Prompt, Span, Steps, Want
+from deepsight_core.inside import All, Last, Positions, PostInstruction, Prompt, Span, Steps, Want
 from deepsight_torch.rendering import Indices, Rendered, Renderer
 
 
@@ -47,11 +47,6 @@ class Reading:
         )
 
 
-def varies(where: Positions) -> bool:
-    """Whether the number of positions differs between texts."""
-    return not isinstance(where, Last | EndOfInstruction)
-
-
 def places(where: Positions, text: Rendered, truncate: int | None = None) -> Indices:
     """The tokens of a text at which positions look, when only the first `truncate` are read. Raises DiagnosticError
     when there are none, or fewer than wanted."""
@@ -62,6 +57,8 @@ def places(where: Positions, text: Rendered, truncate: int | None = None) -> Ind
         return range(length - where.k, length)
     found = _unclipped(where, text)
     inside = range(found.start, min(found.stop, length)) if isinstance(found, range) else _below(found, length)
+    if isinstance(where, Span) and where.last:
+        inside = inside[-1:]
     if not inside:
         cut = f" within its first {truncate} tokens" if truncate is not None else ""
         raise DiagnosticError(f"has no tokens at {where.type} {getattr(where, 'name', '')}".rstrip() + cut)

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from deepsight_core.inside import Array, Last, MeanTokens, Project, Want
-from deepsight_torch.reading import varies
+from deepsight_core.wants import varies
 from deepsight_torch.reduction import source
 from deepsight_torch.rendering import Indices, Rendered
 

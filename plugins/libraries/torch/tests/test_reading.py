@@ -114,6 +114,7 @@ def test_wants_whose_text_is_the_same_share_a_reading() -> None:
         (PostInstruction(), "<|im_end|>\n<|im_start|>assistant\n"),
         (Span(name="user"), "Why?"),
         (Span(name="response"), "Because."),
+        (Span(name="response", last=True), "."),
         (Steps(), "\nBecause"),
         (Steps(stop=3), "\nBe"),
         (Last(k=2), "<|im_end|>\n"),
