@@ -7,87 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil, floor, log10
 from statistics import median
 
-from deepsight_html.text import finite, number, span
+from deepsight_core.display import finite
+from deepsight_core.profiles import Point, Reference, Series
+from deepsight_html.scales import Scale, Span, Tick, domain, ticks
+from deepsight_html.text import number, span
 
 WIDTH = 460.0
 """User units of a panel's view box; at its full display size a unit is a CSS pixel."""
 HEIGHT = 230.0
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 14.0, 12.0, 36.0
+WIDE = 940.0
+"""The same of a figure that has a row of the page for itself."""
 GUTTER = 8.0
 """Room at the right edge for the interval of each reference line."""
 ROW = 26.0
 """Height of one row of a swarm."""
-
-Span = tuple[float, float]
-
-
-# --- Scales ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Linear map from values [low, high] to coordinates [start, end]; the middle when there is only one value."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def __call__(self, value: float) -> float:
-        share = (value - self.low) / (self.high - self.low) if self.high > self.low else 0.5
-        return round(self.start + share * (self.end - self.start), 2)
-
-    def maybe(self, value: float | None) -> float | None:
-        value = finite(value)
-        return None if value is None else self(value)
-
-    def span(self, low: float | None, high: float | None) -> Span | None:
-        """Both ends in ascending coordinates; None when either is unknown."""
-        ends = self.maybe(low), self.maybe(high)
-        if ends[0] is None or ends[1] is None:
-            return None
-        return min(ends[0], ends[1]), max(ends[0], ends[1])
-
-
-@dataclass(frozen=True)
-class Tick:
-    at: float
-    label: str
-
-
-def step(low: float, high: float, most: int = 5) -> float:
-    """The smallest of 1, 2 or 5 times a power of ten that divides low..high into at most `most` parts."""
-    rough = (high - low) / most
-    power = 10.0 ** floor(log10(rough))
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
-
-
-def domain(values: Iterable[float | None]) -> Span:
-    """All known values, widened to the next half tick; (0, 1) when there are none."""
-    known = [value for item in values if (value := finite(item)) is not None]
-    if not known:
-        return 0.0, 1.0
-    low, high = min(known), max(known)
-    if high - low <= 1e-9 * max(abs(low), abs(high)):
-        margin = abs(low) / 10 or 1.0
-        low, high = low - margin, high + margin
-    size = step(low, high) / 2
-    return floor(low / size + 1e-9) * size, ceil(high / size - 1e-9) * size
-
-
-def ticks(scale: Scale, whole: bool = False, most: int = 5) -> tuple[Tick, ...]:
-    """Round values within the scale; integers only when `whole`."""
-    if scale.high <= scale.low:
-        return (Tick(scale(scale.low), number(int(scale.low)) if whole else number(scale.low)),)
-    size = step(scale.low, scale.high, most)
-    size = max(1.0, size) if whole else size
-    places = max(0, -floor(log10(size) + 1e-9))
-    first, last = ceil(scale.low / size - 1e-9), floor(scale.high / size + 1e-9)
-    values = [index * size for index in range(first, last + 1)]
-    return tuple(Tick(scale(value), f"{value:.{places}f}".replace("-", "−")) for value in values)
 
 
 # --- One measurement: dot, interval, bounds ---------------------------------------------------
@@ -118,37 +54,6 @@ def strip(
 
 
 # --- A quantity over layers -------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Point:
-    layer: int
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    null_low: float | None = None
-    null_high: float | None = None
-    headline: bool = False
-
-
-@dataclass(frozen=True)
-class Series:
-    name: str
-    points: tuple[Point, ...]
-    """In ascending order of layer."""
-    style: int = 0
-    """Which of the page's colours and dashes; the same for one name in all panels of a figure."""
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A number without a layer that the series are to be compared with."""
-
-    name: str
-    value: float
-    low: float | None = None
-    high: float | None = None
-    style: int = 0
 
 
 @dataclass(frozen=True)
@@ -202,15 +107,6 @@ class Panel:
     rules: tuple[Rule, ...]
 
 
-def profile_values(series: Iterable[Series], references: Iterable[Reference]) -> Iterator[float | None]:
-    """Every number that a panel must have room for."""
-    for one in series:
-        for point in one.points:
-            yield from (point.value, point.low, point.high, point.null_low, point.null_high)
-    for reference in references:
-        yield from (reference.value, reference.low, reference.high)
-
-
 def panel(title: str, series: Sequence[Series], references: Sequence[Reference], y: Span, layers: Span) -> Panel:
     """A layer profile: lines with 95 % bands, the null band of the first series that has one, reference lines.
 
@@ -223,7 +119,7 @@ def panel(title: str, series: Sequence[Series], references: Sequence[Reference],
     null_of, (null, null_whiskers) = next((item for item in nulls if any(item[1])), ("", ("", ())))
     return Panel(
         title=title,
-        description="; ".join(_spoken(one) for one in series),
+        description="; ".join(spoken(one) for one in series),
         width=WIDTH,
         height=HEIGHT,
         left=LEFT,
@@ -235,7 +131,7 @@ def panel(title: str, series: Sequence[Series], references: Sequence[Reference],
         null=null,
         null_whiskers=null_whiskers,
         null_of=null_of,
-        curves=tuple(_curve(one, across, up) for one in series),
+        curves=tuple(curve(one, across, up) for one in series),
         rules=tuple(
             Rule(
                 reference.name,
@@ -250,28 +146,29 @@ def panel(title: str, series: Sequence[Series], references: Sequence[Reference],
     )
 
 
-def _curve(series: Series, across: Scale, up: Scale) -> Curve:
+def curve(series: Series, across: Scale, up: Scale, step: str = "layer") -> Curve:
+    """The line of a series with its band and its dots; `step` is what one step to the right is called."""
     runs = _runs(series.points, lambda point: finite(point.value) is not None)
-    line = "".join(_path([(across(point.layer), up(point.value or 0.0)) for point in run]) for run in runs)
+    drawn = "".join(_path([(across(point.layer), up(point.value or 0.0)) for point in run]) for run in runs)
     band, whiskers = _band(series, across, up, lambda point: (point.low, point.high))
     dots = tuple(
         Dot(
             across(point.layer),
             up(point.value),
-            f"{series.name}, layer {point.layer}: {_label(point.value, point.low, point.high)}",
+            f"{series.name}, {step} {point.layer}: {_label(point.value, point.low, point.high)}",
             point.headline,
         )
         for point in series.points
         if point.value is not None and finite(point.value) is not None
     )
-    return Curve(series.name, series.style, line, band, whiskers, dots)
+    return Curve(series.name, series.style, drawn, band, whiskers, dots)
 
 
 def _band(
     series: Series, across: Scale, up: Scale, ends: Callable[[Point], tuple[float | None, float | None]]
 ) -> tuple[str, tuple[tuple[float, float, float], ...]]:
     """Closed path around each run of known intervals, and a whisker for each interval that stands alone."""
-    path, whiskers = "", []
+    outlines, whiskers = "", []
     for run in _runs(series.points, lambda point: up.span(*ends(point)) is not None):
         spans = [(across(point.layer), found) for point in run if (found := up.span(*ends(point))) is not None]
         if len(spans) == 1:
@@ -279,8 +176,8 @@ def _band(
             whiskers.append((x, upper, lower))
         else:
             outline = [(x, upper) for x, (upper, _) in spans] + [(x, lower) for x, (_, lower) in reversed(spans)]
-            path += _path(outline) + "Z"
-    return path, tuple(whiskers)
+            outlines += _path(outline) + "Z"
+    return outlines, tuple(whiskers)
 
 
 def _runs(points: Sequence[Point], known: Callable[[Point], bool]) -> Iterator[list[Point]]:
@@ -304,7 +201,7 @@ def _label(value: float | None, low: float | None, high: float | None) -> str:
     return f"{number(value)} {interval}".strip()
 
 
-def _spoken(series: Series) -> str:
+def spoken(series: Series, step: str = "layer") -> str:
     """What a reader who does not see the figure must know of it."""
     known = [(value, point.layer) for point in series.points if (value := finite(point.value)) is not None]
     if not known:
@@ -313,8 +210,8 @@ def _spoken(series: Series) -> str:
     missing = len(series.points) - len(known)
     gaps = f", {missing} without a value" if missing else ""
     return (
-        f"{series.name}: {len(known)} layers from {known[0][1]} to {known[-1][1]}{gaps}, "
-        f"lowest {number(low)} at layer {at_low}, highest {number(high)} at layer {at_high}"
+        f"{series.name}: {len(known)} {step}s from {known[0][1]} to {known[-1][1]}{gaps}, "
+        f"lowest {number(low)} at {step} {at_low}, highest {number(high)} at {step} {at_high}"
     )
 
 

@@ -7,11 +7,17 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
+from deepsight_core.display import finite
+from deepsight_core.figures import Heatmap, Scatter, Trajectory
 from deepsight_core.protocol import Diagnosis, Finding, Measurement, Record, Report
-from deepsight_html.figures import Strip, Swarm, Tick, strip, strip_scale, ticks
+from deepsight_html.figures import Strip, Swarm, strip, strip_scale
+from deepsight_html.heatmap import Map, heatmap
 from deepsight_html.profiles import Profile, profiles, site_name, swarms
-from deepsight_html.samples import Samples, Standing, Tally, read
-from deepsight_html.text import date, duration, finite, flat, number, p_value, plain, span
+from deepsight_html.samples import Pointer, Samples, Standing, Tally, pointers, read
+from deepsight_html.scales import Tick, ticks
+from deepsight_html.scatter import Plane, plane
+from deepsight_html.text import date, duration, flat, number, p_value, plain, span
+from deepsight_html.trajectory import Track, track
 
 FINDING_ROWS = 1000
 """Findings of one diagnosis that are listed; a study of single neurons may have more than a page can hold."""
@@ -65,6 +71,9 @@ class FindingRow:
     summary: str
 
 
+Drawing = Plane | Track | Map
+
+
 @dataclass(frozen=True)
 class DiagnosisView:
     title: str
@@ -76,6 +85,7 @@ class DiagnosisView:
     left_out: int
     profiles: tuple[Profile, ...]
     swarms: tuple[Swarm, ...]
+    figures: tuple[Drawing, ...]
     caveats: tuple[str, ...]
     artifacts: tuple[tuple[str, str], ...]
 
@@ -90,20 +100,24 @@ class Page:
     samples: Samples
     headers: tuple[tuple[str, str], ...]
     """Diagnostic and name of each column of internal scores."""
+    veiled: bool
+    """Whether the run holds harmful samples: texts that carry no label of their own are then hidden too."""
     provenance: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
 
 
 def build(report: Report, records: Iterable[Record], max_samples: int) -> Page:
     """Reads the records once, from first to last."""
     samples = read(records, report.diagnoses, max_samples)
+    known = pointers(samples)
     return Page(
         title=report.manifest.name,
         facts=tuple(_facts(report)),
         notes=report.notes,
         datasets=tuple(_datasets(report, samples)),
-        diagnoses=tuple(_diagnosis(made, samples.standings) for made in report.diagnoses),
+        diagnoses=tuple(_diagnosis(made, samples.standings, known) for made in report.diagnoses),
         samples=samples,
         headers=tuple((report.diagnoses[place].diagnostic, name) for place, name in samples.columns),
+        veiled=any(standing.harmful for standing in samples.standings),
         provenance=tuple(_provenance(report)),
     )
 
@@ -218,7 +232,7 @@ def _row(measurement: Measurement, drawn: Strip) -> MeasurementRow:
 # --- Diagnoses --------------------------------------------------------------------------------
 
 
-def _diagnosis(made: Diagnosis, standings: Sequence[Standing]) -> DiagnosisView:
+def _diagnosis(made: Diagnosis, standings: Sequence[Standing], known: Mapping[str, Pointer]) -> DiagnosisView:
     return DiagnosisView(
         title=made.diagnostic,
         mode=made.mode,
@@ -229,9 +243,16 @@ def _diagnosis(made: Diagnosis, standings: Sequence[Standing]) -> DiagnosisView:
         left_out=max(0, len(made.findings) - FINDING_ROWS),
         profiles=profiles(made.findings),
         swarms=swarms(made, standings),
+        figures=tuple(_drawing(figure, known) for figure in made.figures),
         caveats=made.caveats,
         artifacts=tuple(made.artifacts.items()),
     )
+
+
+def _drawing(figure: Scatter | Trajectory | Heatmap, known: Mapping[str, Pointer]) -> Drawing:
+    if isinstance(figure, Scatter):
+        return plane(figure, known)
+    return track(figure) if isinstance(figure, Trajectory) else heatmap(figure)
 
 
 def _finding(finding: Finding) -> FindingRow:

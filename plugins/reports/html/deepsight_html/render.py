@@ -9,8 +9,8 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from deepsight_core.display import visible
 from deepsight_html.page import Page
-from deepsight_html.text import visible
 
 
 def render(page: Page) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from deepsight_core.display import finite
 from deepsight_core.protocol import Diagnosis, Image, Judgement, Message, Output, Record, Reply, Text
-from deepsight_html.text import finite, number, plain
+from deepsight_html.text import number, plain
 
 TEXT_LIMIT = 4000
 """Characters of one text that are shown; the rest stays in records.jsonl."""
@@ -75,6 +76,16 @@ class Standing:
     verdict: str
 
 
+@dataclass(frozen=True)
+class Pointer:
+    """What a figure may say of a sample, and where the page shows it."""
+
+    verdict: str
+    preview: str = ""
+    """How its prompt begins; empty where the prompt is hidden or not shown."""
+    row: int | None = None
+
+
 @dataclass
 class Tally:
     """Counts over all records of one data set."""
@@ -125,6 +136,18 @@ def read(records: Iterable[Record], diagnoses: Sequence[Diagnosis], most: int) -
         tallies=tallies,
         standings=tuple(standings),
     )
+
+
+def pointers(samples: Samples) -> dict[str, Pointer]:
+    """By sample id. Of two samples that share an id, the first one."""
+    found: dict[str, Pointer] = {}
+    for place, row in enumerate(samples.rows):
+        if row.epoch == 0:
+            found.setdefault(row.id, Pointer("", row.preview, place))
+    verdicts: dict[str, str] = {}
+    for standing in samples.standings:
+        verdicts.setdefault(standing.id, standing.verdict)
+    return {id: replace(found.get(id, Pointer("")), verdict=verdict) for id, verdict in verdicts.items()}
 
 
 def shares(sizes: Mapping[str, int], most: int) -> dict[str, int]:

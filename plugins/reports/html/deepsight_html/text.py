@@ -6,30 +6,17 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from math import isfinite
 
+from deepsight_core.display import finite
+
 MISSING = "–"
-
-_UNSEEN = [
-    *(code for code in range(0x20) if chr(code) not in "\t\n\r"),
-    *range(0x7F, 0xA0),
-    0x061C,  # marks, embeddings, overrides and isolates of text direction
-    *range(0x200E, 0x2010),
-    *range(0x202A, 0x202F),
-    *range(0x2066, 0x206A),
-    0xFEFF,
-    *range(0xD800, 0xE000),  # lone surrogates, which UTF-8 cannot hold
-    *range(0xE0000, 0xE0080),  # tag characters, which smuggle instructions into prompts
-]
-_SHOWN = {code: f"⟨U+{code:04X}⟩" for code in _UNSEEN}
+_SEEN = {"\n": "↵\n", "\r": "␍", "\t": "⇥\t"}
 
 
-def visible(text: str) -> str:
-    """The text with control characters spelt out: they could disguise what a model was told or said."""
-    return text.translate(_SHOWN)
-
-
-def finite(value: float | None) -> float | None:
-    """None for what cannot be drawn or written as a number."""
-    return value if value is not None and isfinite(value) else None
+def seen(word: str) -> str:
+    """Line ends and tabs beside a sign for them, a token of nothing but spaces as so many signs."""
+    if word and not word.strip(" "):
+        return "␣" * len(word)
+    return "".join(_SEEN.get(letter, letter) for letter in word)
 
 
 def number(value: float | None) -> str:

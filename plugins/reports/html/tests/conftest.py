@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from deepsight_html import HtmlReport
 
+from deepsight_core.figures import Dot, Heatmap, Scatter, Trajectory
 from deepsight_core.protocol import (
     Diagnosis,
     Finding,
@@ -93,7 +94,7 @@ def report(made: Iterable[Record]) -> Report:
         seconds={"evaluate": 71.2, "diagnose": 22.8},
         counts={"records": len(ids), "unscored": 2, "errors": 1, "tokens_in": 812, "tokens_out": 360},
         measurements=tuple(_measurements()),
-        diagnoses=(_probe(ids), _boundary(ids), _failed()),
+        diagnoses=(_probe(ids), _boundary(ids), _failed(), _drawn(ids)),
         notes=("xstest was limited to 20 of 450 samples.", "Diagnostic spin failed: the other results are unaffected."),
     )
 
@@ -220,6 +221,112 @@ def _boundary(ids: list[tuple[str, bool]]) -> Diagnosis:
 
 def _failed() -> Diagnosis:
     return Diagnosis(diagnostic="spin", error="spin needs at least 4 harmful samples with a verdict; there are 2")
+
+
+def _drawn(ids: list[tuple[str, bool]]) -> Diagnosis:
+    """Every kind of figure: with gaps, with and without a band, on a one-sided and on a diverging scale."""
+    noise = random.Random(3)
+    words = (
+        "Let",
+        " me",
+        " think",
+        ".",
+        "\n",
+        " Wait",
+        ",",
+        "  ",
+        " 7",
+        "\t",
+        "×",
+        " 8",
+        " is",
+        " 56",
+        "<b>",
+        "$x_1$",
+    ) * 6
+    values = [None if place % 31 == 30 else noise.gammavariate(2, 0.1) for place in range(len(words))]
+    peaks = (5, 21, 53)
+    values = [1.1 + place / 100 if place in peaks else value for place, value in enumerate(values)]
+    means = [0.6 * math.exp(-place / 15) + 0.1 for place in range(40)]
+    layers = [f"layer {layer}" for layer in range(LAYERS)]
+    return Diagnosis(
+        diagnostic="trajectories",
+        summary="States come near the answer's at a few tokens.",
+        findings=tuple(
+            Finding(
+                name="coupling",
+                value=0.3 * math.sin(layer / 5),
+                low=0.3 * math.sin(layer / 5) - 0.1,
+                high=0.3 * math.sin(layer / 5) + 0.1,
+                null_low=-0.08,
+                null_high=0.08,
+                site=Site(kind="resid_out", layer=layer, position="last"),
+            )
+            for layer in range(LAYERS)
+        ),
+        figures=(
+            Scatter(
+                name="plane of layer 18",
+                caption="Layer 18, last token of the prompt, held out. Safe failures lie between the cohorts.",
+                x="harm axis (standard deviations)",
+                y="first component of the rest (standard deviations)",
+                dots=tuple(
+                    Dot(
+                        id=id,
+                        x=noise.gauss(1.5 if bad else -1.5, 1),
+                        y=noise.gauss(0, 1),
+                        group="harmful" if bad else "harmless",
+                    )
+                    for id, bad in ids
+                ),
+            ),
+            Trajectory(
+                name="steps of one answer",
+                caption="Layer 20. Marks: peaks.",
+                x="token",
+                y="dependence (HSIC)",
+                values=tuple(values),
+                words=words,
+                marks=peaks,
+            ),
+            Trajectory(
+                name="mean over answers",
+                caption="Layer 20: mean over 12 answers, band: 95 % of bootstrap draws.",
+                x="step",
+                y="dependence (HSIC)",
+                values=tuple(means),
+                low=tuple(value - 0.05 for value in means),
+                high=tuple(value + 0.08 for value in means),
+            ),
+            Heatmap(
+                name="layers and steps",
+                caption="Mean over answers.",
+                x="steps",
+                y="layer",
+                unit="HSIC",
+                rows=tuple(layers),
+                columns=tuple(f"{8 * step}-{8 * step + 7}" for step in range(16)),
+                values=tuple(
+                    tuple(None if row == 3 and step > 9 else row * step / 400 for step in range(16))
+                    for row in range(LAYERS)
+                ),
+            ),
+            Heatmap(
+                name="effect of patching",
+                caption="Restored share of the difference of logits.",
+                x="token",
+                y="layer",
+                unit="share restored",
+                centre=0.0,
+                rows=tuple(layers),
+                columns=words[:64],
+                values=tuple(
+                    tuple(math.sin(row / 6) * math.cos(place / 9) for place in range(64)) for row in range(LAYERS)
+                ),
+            ),
+        ),
+        caveats=("One answer is no sample.",),
+    )
 
 
 VOID = {"meta", "input", "br", "hr", "img", "link", "base"}

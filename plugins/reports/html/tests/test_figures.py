@@ -2,19 +2,10 @@ import math
 import re
 
 import pytest
-from deepsight_html.figures import (
-    Point,
-    Reference,
-    Scale,
-    Series,
-    domain,
-    panel,
-    profile_values,
-    strip,
-    strip_scale,
-    swarm,
-    ticks,
-)
+from deepsight_html.figures import panel, strip, strip_scale, swarm
+from deepsight_html.scales import Scale, domain, ticks
+
+from deepsight_core.profiles import Panel, Point, Reference, Series
 
 
 def line(*values: float | None, **fields: float) -> Series:
@@ -120,7 +111,7 @@ def test_one_layer_only_is_drawn_in_the_middle() -> None:
 
 
 def test_a_series_without_any_value_says_so() -> None:
-    drawn = panel("p", [line(None, None)], [], domain(profile_values([line(None, None)], [])), (0.0, 1.0))
+    drawn = panel("p", [line(None, None)], [], domain(Panel("p", (line(None, None),), ()).values()), (0.0, 1.0))
     assert drawn.curves[0].line == ""
     assert drawn.description == "auroc: no values"
 

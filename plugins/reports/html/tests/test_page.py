@@ -261,7 +261,7 @@ def test_unscored_and_errors_can_be_seen_and_filtered(example: Example, written:
 def test_a_row_carries_the_internal_scores_of_its_sample(example: Example, written: Written, parse: Parse) -> None:
     report, records = example
     tree = parse(written(report, records))
-    body = next(body for body in tree.all("tbody") if records[0].id in body.text)
+    body = next(body for body in tree.one(id="sample-table").all("tbody") if records[0].id in body.text)
     cells = body.all("td", class_="num")
     assert [cell.attributes["data-name"] for cell in cells] == ["p(harmful)", "position", "side"]
     assert float(cells[0].attributes["data-key"]) == report.diagnoses[0].table[records[0].id]["p(harmful)"]
@@ -274,7 +274,7 @@ def test_one_diagnostic_in_two_modes_keeps_its_scores_apart(example: Example, wr
         for mode, value in (("corrected", 0.25), ("reference", 0.75))
     )
     tree = parse(written(report.model_copy(update={"diagnoses": two}), records))
-    body = next(body for body in tree.all("tbody") if records[0].id in body.text)
+    body = next(body for body in tree.one(id="sample-table").all("tbody") if records[0].id in body.text)
     assert [words(cell) for cell in body.all("td", class_="num")] == ["0.250", "0.750"]
 
 

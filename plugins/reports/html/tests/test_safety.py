@@ -14,7 +14,7 @@ Parse = Callable[[str], Any]
 Written = Callable[..., str]
 
 HOSTILE = (
-    "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'><svg onload=alert(1)>{{7*7}}{% raw %}"
+    "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'><svg onload=alert(1)>{{777*777}}{% raw %}"
     "</style></title></details></table>--><!-- "
     "javascript:alert(1) https://evil.example/x.png \u202eabc\u200f\u2028 &lt;b&gt;"
 )
@@ -82,15 +82,19 @@ def test_hostile_text_is_shown_as_it_is(page: str, parse: Parse) -> None:
     warnings = [
         *tree.one(class_="notes").all("li"),
         *tree.all("p", class_="failure"),
-        *tree.one(class_="caveats").all("li"),
+        *(item for caveats in tree.all(class_="caveats") for item in caveats.all("li")),
     ]
     names = [*tree.all("figcaption"), *tree.one("table", class_="samples").all("th"), *tree.all("option")]
+    figures = [figure for drawings in tree.all(class_="drawings") for figure in drawings.all("figure")]
+    tokens = [token for figure in figures for token in figure.all("span", class_="token")]
+    drawn = [figure.one("svg", class_="figure").all("title")[0] for figure in figures]
+    axes = [text for figure in figures for text in figure.all("text", class_="axis-name")]
     settings = [*tree.one(id="provenance").all("details")[-1].all("th")]
     own = {"Sample", "Data set", "Labels", "Verdict", "all", "error", "unscored", "failed", "unparsed"}
-    for place in (*passages, *headings, *warnings, *names, *settings):
+    for place in (*passages, *headings, *warnings, *names, *tokens, *drawn, *axes, *settings):
         assert shown in place.text or place.text in own
-    assert len(passages) > 100 and len(settings) > 5
-    assert "{{7*7}}" in page and ">49<" not in page
+    assert len(passages) > 100 and len(settings) > 5 and len(tokens) == 96 and len(axes) == 10
+    assert "{{777*777}}" in page and ">603729<" not in page
 
 
 def test_no_direction_control_reaches_the_page(page: str) -> None:

@@ -1,7 +1,9 @@
 import math
 
 import pytest
-from deepsight_html.text import date, duration, flat, number, p_value, span, visible
+from deepsight_html.text import date, duration, flat, number, p_value, span
+
+from deepsight_core.display import visible
 
 
 @pytest.mark.parametrize(
