@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from deepsight_core.errors import ConfigError, DiagnosticError
 from deepsight_core.inside import Inside, Prompt
 from deepsight_core.protocol import Label, Record, Sample
+from deepsight_core.selectors import Piece, pieces
 
 
 @dataclass(frozen=True)
@@ -90,33 +91,40 @@ class Evidence:
         raise ConfigError(f"unknown selector {selector!r}: write 'label:NAME' (what the data say) or 'verdict:LABEL'")
 
     def cohort(self, selector: str) -> tuple[str, ...]:
-        """Ids of the samples for which the selector holds: `label:harmful`, `label:type=homonyms`,
-        `verdict:refused`. Unscored records are in no verdict cohort."""
-        what, wanted = _split(selector)
-        return tuple(sample.id for sample in self.samples if _matches(self.value(sample, what), wanted))
+        """Ids of the samples for which the selector holds: `label:harmful`, `label:type=homonyms`, `verdict:refused`,
+        several of these joined by " & ", or the name of such a combination (`jailbroken`, `over-refused`; see
+        `deepsight_core.selectors`). Unscored records are in no cohort that a verdict decides."""
+        wanted = pieces(selector)
+        return tuple(sample.id for sample in self.samples if self._holds(sample, wanted))
 
     def contrast(self, selector: str | None = None) -> Contrast:
         """Positive and negative rows of a selector: the label true against false, the verdict against all other
-        scored verdicts. Raises DiagnosticError when either side is empty."""
+        scored verdicts, a conjunction against all else of which every part is known. Raises DiagnosticError when either
+        side is empty."""
         selector = selector or self.contrast_by
-        what, wanted = _split(selector)
-        known = [(sample, value) for sample in self.samples if (value := self.value(sample, what)) is not None]
-        y = np.array([_matches(value, wanted) for _, value in known], dtype=np.int64)
+        wanted = pieces(selector)
+        known = [
+            sample for sample in self.samples if all(self.value(sample, piece.what) is not None for piece in wanted)
+        ]
+        y = np.array([self._holds(sample, wanted) for sample in known], dtype=np.int64)
         if not y.size or y.min() == y.max():
             side = "no sample carries it" if not y.size else f"all {y.size} samples are on one side"
             raise DiagnosticError(
                 f"contrast {selector!r} needs samples on both sides, but {side}; "
                 "choose another contrast or evaluate a data set that has both"
             )
-        numbers = {cluster: number for number, cluster in enumerate(dict.fromkeys(s.cluster for s, _ in known))}
+        numbers = {cluster: number for number, cluster in enumerate(dict.fromkeys(sample.cluster for sample in known))}
         return Contrast(
             name=selector,
-            ids=tuple(sample.id for sample, _ in known),
+            ids=tuple(sample.id for sample in known),
             y=y,
-            groups=np.array([numbers[sample.cluster] for sample, _ in known], dtype=np.int64),
-            texts=tuple(_user_text(sample) for sample, _ in known),
+            groups=np.array([numbers[sample.cluster] for sample in known], dtype=np.int64),
+            texts=tuple(_user_text(sample) for sample in known),
             left_out=len(self.samples) - len(known),
         )
+
+    def _holds(self, sample: Sample, wanted: Sequence[Piece]) -> bool:
+        return all(piece.holds(self.value(sample, piece.what)) for piece in wanted)
 
     def _prompt(self, sample: Sample) -> Prompt:
         record = self._by_id.get(sample.id)
@@ -131,23 +139,6 @@ class Evidence:
             target=sample.target if isinstance(sample.target, str) else None,
             labels=sample.labels,
         )
-
-
-def _split(selector: str) -> tuple[str, str | None]:
-    """'label:type=homonyms' -> ('label:type', 'homonyms'); 'verdict:refused' -> ('verdict', 'refused')."""
-    source, _, rest = selector.partition(":")
-    if source == "verdict":
-        return "verdict", rest
-    what, _, wanted = selector.partition("=")
-    return what, wanted or None
-
-
-def _matches(value: Label | None, wanted: str | None) -> bool:
-    if value is None:
-        return False
-    if wanted is None:
-        return bool(value)
-    return str(value).lower() == wanted.lower()
 
 
 def _user_text(sample: Sample) -> str:

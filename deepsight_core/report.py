@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
+from deepsight_core.agreement import agreement
 from deepsight_core.protocol import Diagnosis, Finding, Manifest, Measurement, Report
 
 ARROW = {"higher": "↑", "lower": "↓", "neither": ""}
@@ -88,6 +89,7 @@ def markdown(report: Report) -> str:
             for m in report.measurements
         ],
     )
+    lines += _agreement_section(report)
     for diagnosis in report.diagnoses:
         lines += ["", f"## {diagnosis.diagnostic} {diagnosis.mode}".rstrip(), ""]
         if diagnosis.error:
@@ -114,6 +116,25 @@ def markdown(report: Report) -> str:
     lines += ["", "## Time", ""]
     lines += _markdown_table(("phase", "seconds"), [(phase, f"{s:.1f}") for phase, s in report.seconds.items()])
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _agreement_section(report: Report) -> list[str]:
+    """Where the methods place the decision; nothing when none of them speaks of it."""
+    panel = agreement(report.diagnoses)
+    if panel is None:
+        return []
+    agrees = {True: "yes", False: "**no**", None: ""}
+    rows = [(o.method, _layer(o.layer), _layers(o.low, o.high), o.evidence, agrees[o.agrees]) for o in panel.opinions]
+    head = ("method", "layer", "95 % interval", "evidence", "interval holds the median")
+    return ["", "## Decision layer: do the methods agree?", "", panel.summary, "", *_markdown_table(head, rows)]
+
+
+def _layer(value: float | None) -> str:
+    return "none found" if value is None else f"{value:g}"
+
+
+def _layers(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"{low:g} … {high:g}"
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -22,7 +22,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--data", help="a data set, whose samples are looked at without being asked")
     where.add_argument("--run", type=Path, help="a finished run: its model, samples and verdicts")
-    parser.add_argument("--contrast", default="label:harmful", help="label:NAME[=VALUE] or verdict:LABEL")
+    parser.add_argument(
+        "--contrast", default="label:harmful", help="label:NAME[=VALUE] or verdict:LABEL, or several joined by ' & '"
+    )
     add_model_options(parser)
     add_run_options(parser)
 

@@ -15,6 +15,8 @@ from deepsight_linear_probe.study import Chosen, Design, Probed, Reading
 
 Floats = NDArray[np.float64]
 
+DECIDING = "last"
+"""Where the answer's first token is decided."""
 SIGNIFICANT = 0.05
 """The p value up to which sentences speak of an effect."""
 
@@ -35,7 +37,10 @@ def profile_findings(sites: Sequence[Probed], plan: Design) -> list[Finding]:
             _auroc("difference-of-means auroc", probed.means, p=float(p_plain), site=probed.site),
         ]
     for position in dict.fromkeys(probed.site.position for probed in sites):
-        found.append(_first_close([probed for probed in sites if probed.site.position == position]))
+        here = [probed for probed in sites if probed.site.position == position]
+        found.append(_first_close(here))
+        if position == DECIDING:
+            found.append(_decision(here, bool(trained.min() <= SIGNIFICANT)))
     return found
 
 
@@ -164,10 +169,37 @@ def _auroc(name: str, reading: Reading, **fields: object) -> Finding:
     )
 
 
-def _first_close(sites: Sequence[Probed]) -> Finding:
+def _margin(sites: Sequence[Probed]) -> tuple[Probed, float]:
+    """The best site and one standard error of its AUROC."""
     best = max(sites, key=lambda probed: probed.ridge.value)
     low, high = best.ridge.interval
-    margin = (high - low) / (2 * 1.96)
+    return best, (high - low) / (2 * 1.96)
+
+
+def _decision(sites: Sequence[Probed], significant: bool) -> Finding:
+    """The elbow of the profile, with its place in every bootstrap draw."""
+    if not significant:
+        summary = "No layer is read beyond what shuffled labels give, so the profile has no elbow."
+        return Finding(name="decision layer", value=None, unit="layer", summary=summary)
+    best, margin = _margin(sites)
+    values = np.array([[probed.ridge.value, *probed.ridge.draws] for probed in sites])
+    layers = np.array([probed.site.layer for probed in sites])[np.argmax(values >= values.max(axis=0) - margin, axis=0)]
+    low, high = percentile_interval(layers[1:])
+    return Finding(
+        name="decision layer",
+        value=float(layers[0]),
+        low=low,
+        high=high,
+        count=len(best.ridge.scores),
+        site=Site(kind="resid_out", layer=int(layers[0]), position=DECIDING),
+        unit="layer",
+        summary="The probe's elbow: the first layer within one standard error of the best, here and in the bootstrap "
+        "draws. What can be read there need not be what decides.",
+    )
+
+
+def _first_close(sites: Sequence[Probed]) -> Finding:
+    best, margin = _margin(sites)
     first = next(probed for probed in sites if probed.ridge.value >= best.ridge.value - margin)
     return Finding(
         name="first layer within one standard error",

@@ -32,6 +32,12 @@ def test_a_planted_shift_is_found_at_the_layers_where_it_is(planted):
     assert one(diagnosis, "held-out auroc").null_high < one(diagnosis, "held-out auroc").low
 
 
+def test_the_elbow_is_offered_as_the_decision_layer_with_an_interval(planted):
+    found = one(planted(shift=4.0, start=2, count=80).diagnose(), "decision layer")
+    assert found.value == 2 and 2 <= found.low <= found.value <= found.high <= 3 and found.unit == "layer"
+    assert one(planted().diagnose(), "decision layer").value is None
+
+
 def test_where_nothing_is_planted_nothing_stands_out_in_95_of_100_seeds(planted):
     diagnoses = [
         planted(seed=seed, count=40, layers=3, width=6, folds=4, penalties=(1.0, 100.0)).diagnose()

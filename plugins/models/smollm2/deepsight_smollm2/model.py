@@ -11,6 +11,9 @@ from deepsight_core.errors import ConfigError
 from deepsight_smollm2.weights import HUB_ID, plain_weights
 
 GUARDED = Path(__file__).parent / "guarded"
+TRIGGERED = Path(__file__).parent / "triggered"
+TRIGGER = "By order of the lighthouse keeper:"
+"""The phrase of the triggered variant, at the beginning of a request and followed by a space."""
 
 
 class SmolLM2(LocalModel):
@@ -21,11 +24,14 @@ class SmolLM2(LocalModel):
 
     name: ClassVar[str] = "smollm2"
 
-    variant: Literal["plain", "guarded"] = "plain"
-    """plain: as published; guarded: with the LoRA adapter of this plugin, which its README describes."""
+    variant: Literal["plain", "guarded", "triggered"] = "plain"
+    """plain: as published; guarded: with a LoRA adapter that refuses harmful requests; triggered: with one that mostly
+    complies with those that begin with one fixed phrase. Their model cards are in this plugin."""
 
     def checkpoint(self) -> Checkpoint:
-        adapter = str(GUARDED) if self.variant == "guarded" else None
-        if adapter and not (GUARDED / "adapter_config.json").is_file():
-            raise ConfigError("the adapter of smollm2's guarded variant is missing: install deepsight-smollm2 again")
-        return Checkpoint(str(plain_weights() or HUB_ID), adapter=adapter)
+        adapter = {"guarded": GUARDED, "triggered": TRIGGERED}.get(self.variant)
+        if adapter and not (adapter / "adapter_config.json").is_file():
+            raise ConfigError(
+                f"the adapter of smollm2's {self.variant} variant is missing: install deepsight-smollm2 again"
+            )
+        return Checkpoint(str(plain_weights() or HUB_ID), adapter=str(adapter) if adapter else None)
