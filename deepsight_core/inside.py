@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from deepsight_core.edits import Edit
 from deepsight_core.errors import DiagnosticError
 from deepsight_core.messages import Message, Value
-from deepsight_core.protocol import Label
+from deepsight_core.protocol import Label, Site
 from deepsight_core.wants import (
     All as All,
     ClassMoments as ClassMoments,
@@ -27,6 +27,7 @@ from deepsight_core.wants import (
     Last as Last,
     Lens as Lens,
     MeanTokens as MeanTokens,
+    NextToken as NextToken,
     Positions as Positions,
     PostInstruction as PostInstruction,
     Project as Project,
@@ -91,7 +92,7 @@ class Acts:
     ids: tuple[str, ...]
     arrays: Mapping[Want, Array]
     """Shape (prompts, layers, positions, width); sites without layers have one, reduced positions have one. `Project`,
-    `Lens` and `TopK` put their numbers where the width is."""
+    `Lens`, `TopK` and `NextToken` put their numbers where the width is."""
     layers: Mapping[Want, tuple[int | None, ...]]
     """The block of each row of axis 1."""
     lengths: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
@@ -144,6 +145,40 @@ class Written:
     """Whether it ended by itself."""
 
 
+@dataclass(frozen=True)
+class DirectEffects:
+    """What each part of a model adds, directly, to a difference of logits at the prompt's last token: the mean logit of
+    some tokens less that of others, the scale of the final norm held at what it was (direct logit attribution).
+
+    What a part does by way of later parts is not in it.
+    """
+
+    ids: tuple[str, ...]
+    sites: tuple[Site, ...]
+    """`embed` (all that enters the first block), then `attn_out` and `mlp_out` of every block, which add up; then what
+    these consist of: every `head` that can be told apart, and the neurons that were asked for."""
+    values: Floats
+    """Shape (prompts, sites), in logits. The heads of a block leave out the bias of its projection."""
+    constant: float
+    """The share of the biases of final norm and head, the same for all prompts."""
+    total: Floats
+    """Shape (prompts,): the difference as the model gives it, before any cap."""
+    error: float = 0.0
+    """Largest absolute difference between `total` and the sum of its parts."""
+    top: tuple[tuple[Site, float], ...] = ()
+    """The neurons whose weighted mean effect is largest, whatever its sign, the largest first."""
+    promoted: tuple[tuple[Token, ...], ...] = ()
+    """Of each neuron that was asked for, the tokens whose logits it raises most while its activation is positive."""
+    absent: Mapping[str, str] = field(default_factory=dict)
+    """Why the heads or neurons of a block are missing, by `head[2]` or `neuron[0]`."""
+    capped: bool = False
+    """Whether the model caps its logits, which the parts do not add up to then."""
+
+    def column(self, site: Site) -> Floats:
+        """Shape (prompts,). Raises ValueError for a site that is not among `sites`."""
+        return np.asarray(self.values[:, self.sites.index(site)])
+
+
 class Inside(Protocol):
     """A white-box model, opened. deepsight-torch implements it for transformers models."""
 
@@ -165,6 +200,32 @@ class Inside(Protocol):
     def read(self, want: Want, prompts: Sequence[Prompt]) -> tuple[tuple[Token, ...], ...]:
         """The tokens at the positions of a want; of `Steps`, the tokens that were decided there. Raises as
         `run` does."""
+
+    def gradients(
+        self, wants: Sequence[Want], prompts: Sequence[Prompt], tokens: Sequence[int], edits: Sequence[Edit] = ()
+    ) -> Acts:
+        """The gradient of each prompt's refusal score with respect to the activations at each want, in the shape that
+        `run` gives them: log(P + 1e-8) - log(1 - P + 1e-8), P the probability that the answer opens with one of
+        `tokens`. With `edits`, of the edited model, with respect to the edited activations. One forward and one
+        backward pass; needs wants that keep rows of the text "prompt". Raises as `run` does."""
+
+    def direct(
+        self,
+        prompts: Sequence[Prompt],
+        positive: Sequence[int],
+        negative: Sequence[int],
+        *,
+        top: int = 0,
+        weights: Sequence[float] | None = None,
+        neurons: Sequence[Site] = (),
+    ) -> DirectEffects:
+        """What each part of the model adds to the mean logit of the tokens `positive` less that of `negative`, at the
+        last token of each prompt; one pass.
+
+        `top` neurons are found by their mean effect, prompts counting by `weights` (None: each the same): weights of
+        both signs find what tells two cohorts apart. `neurons` are followed prompt by prompt. Raises DiagnosticError
+        for tokens or neurons that the model lacks, a token on both sides, and a final norm that is neither an RMS norm
+        nor a layer norm; otherwise as `run` does."""
 
     def generate(
         self, prompts: Sequence[Prompt], max_tokens: int, edits: Sequence[Edit] = (), raw: bool = False

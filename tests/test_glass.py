@@ -83,6 +83,21 @@ def test_the_next_token_has_its_value_under_the_lens() -> None:
     np.testing.assert_array_equal(acts.each(own)[0][0, :, 0], np.diagonal(acts.each(lens)[0][0]))
 
 
+@pytest.mark.parametrize("site", ["resid_out", "mlp_out", "head"])
+def test_a_gradient_is_the_slope_of_the_score_at_the_last_token(site: str) -> None:
+    inside, want = GlassInside(frozenset({"p1"})), Want(site=site, layers=(3,), positions=Last(k=2))
+    lens = Want(site="final", reduce=Lens(tokens=(7, 80)))
+    slope = inside.gradients([want], PROMPTS, (7, 80))[want]
+    assert not slope[:, :, 0].any()
+
+    def score(dose: float) -> np.ndarray:
+        edits = (Add(FIRST, site=site, layers=(3,), dose=dose),)
+        p = np.exp(inside.run([lens], PROMPTS, edits)[lens][:, 0, 0].astype(float)).sum(-1)
+        return np.log(p + 1e-8) - np.log(1 - p + 1e-8)
+
+    np.testing.assert_allclose(slope[:, 0, 1, 0], (score(0.01) - score(-0.01)) / 0.02, atol=1e-3)
+
+
 def test_moments_are_those_of_the_rows() -> None:
     want = Want(collect=ClassMoments(by="odd"))
     acts = GlassInside().run([want, Want()], iter(PROMPTS))

@@ -10,21 +10,29 @@ import pytest
 from deepsight_causal import (
     addition,
     at_random,
+    beyond_random,
+    cases,
     cosine,
     difference_of_means,
     directional_ablation,
     distinctive,
+    divergence,
     effect,
+    losses,
+    neutral_prompts,
+    next_token,
     refusal_scores,
     refusal_tokens,
     split,
     split_half_cosine,
 )
+from deepsight_causal.losses import LOSS
 
 from deepsight_core import Evidence, Output, Prompt, Record, Sample, user
 from deepsight_core.errors import DiagnosticError
 from deepsight_core.inside import Token, Want
 from deepsight_core.protocol import Judgement
+from deepsight_core.testing import GlassInside
 
 RNG = np.random.default_rng(0)
 
@@ -123,3 +131,58 @@ def test_edits_name_the_sites_that_they_change() -> None:
     assert [(edit.site, edit.layers) for edit in ablated] == [("resid_in", (0,)), ("attn_out", None), ("mlp_out", None)]
     (added,) = addition(np.ones(4), layer=3, dose={"p": 2.0})
     assert (added.site, added.layers) == ("resid_in", (3,))
+
+
+def test_p_of_one_more_random_direction_is_students() -> None:
+    null = RNG.normal(size=10)
+    spread = null.std(ddof=1) * np.sqrt(1.1)
+    assert beyond_random(float(null.mean() + 2.262157 * spread), null) == pytest.approx(0.025, abs=1e-5)
+    assert beyond_random(float(null.mean()), null) == pytest.approx(0.5)
+    assert beyond_random(1.0, np.zeros(3)) == 0 and beyond_random(0.0, np.zeros(3)) == 1
+
+
+def test_neutral_texts_are_forty_different_questions_with_answers() -> None:
+    prompts = neutral_prompts()
+    assert len({prompt.messages for prompt in prompts}) == len(prompts) == 40
+    assert all(prompt.answer for prompt in prompts)
+
+
+def test_losses_are_mean_negative_log_probabilities_of_the_answers_tokens() -> None:
+    inside = GlassInside()
+    (prompt, *_) = neutral_prompts()
+    acts = inside.run([LOSS], [prompt])
+    assert losses(inside, [prompt]) == pytest.approx([-acts.each(LOSS)[0].mean()])
+    with pytest.raises(DiagnosticError, match="has no answer"):
+        losses(inside, [Prompt(id="p", messages=(user("?"),))])
+
+
+def test_divergence_is_that_of_kullback_and_leibler() -> None:
+    p, q = np.array([[0.5, 0.5], [1 / 4, 3 / 4]]), np.array([[0.5, 0.5], [1 / 2, 1 / 2]])
+    expected = 0.25 * np.log(0.5) + 0.75 * np.log(1.5)
+    assert divergence(np.log(p), np.log(q)) == pytest.approx([0, expected])
+
+
+def test_the_first_tokens_distribution_sums_to_one() -> None:
+    logs = next_token(GlassInside(), neutral_prompts()[:3])
+    assert logs.shape == (3, 100) and np.exp(logs).sum(axis=1) == pytest.approx(1)
+
+
+def test_cases_are_sorted_by_id_and_know_what_was_refused() -> None:
+    samples = tuple(Sample(id=id, messages=(user(id),), labels={"harmful": id in "ac"}) for id in "cab")
+    records = tuple(
+        Record(
+            dataset="d",
+            sample=sample,
+            output=Output(text="x"),
+            judgements=(
+                Judgement(judge="j", label="refused") if sample.id != "b" else Judgement(judge="j", status="failed"),
+            ),
+        )
+        for sample in samples
+    )
+    found = cases(Evidence(samples, records))
+    assert (found.ids, found.y.tolist(), found.refused) == (("a", "b", "c"), [1, 0, 1], (True, None, True))
+    assert [prompt.id for prompt in found.asked([2, 0])] == ["c", "a"]
+    assert len(found.drawn([0, 1, 2], 2)) == 2 and found.drawn([2, 0], None).tolist() == [2, 0]
+    with pytest.raises(DiagnosticError, match="must be a verdict"):
+        cases(Evidence(samples, records), "label:harmful")

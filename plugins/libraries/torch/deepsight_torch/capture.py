@@ -38,6 +38,9 @@ class Edits(Protocol):
     def lowest(self) -> int:
         """The first block whose input or inside is changed."""
 
+    def parting(self, ids: Sequence[str]) -> int | None:
+        """The first token at which the rows of these prompts may get something different; None for nowhere."""
+
     def batch(
         self, ids: Sequence[str], starts: Sequence[int], lengths: Sequence[int], answers: Sequence[int]
     ) -> AbstractContextManager[object]:
@@ -65,15 +68,15 @@ def capture(
     if not rows:
         return alone
     with evaluating(sites.model):
-        share = share and sites.shares_prefix and (edits is None or edits.uniform)
-        share = share and not any(row.text.pictures for row in rows)
+        share = share and sites.shares_prefix and not any(row.text.pictures for row in rows)
         share = share and all(stream.site != ATTENTION for stream in streams)  # a window may hold fewer keys
-        skipped = shared_prefix(rows) if share else 0
+        parting = edits.parting([row.id for row in rows]) if edits else None
+        skipped = shared_prefix(rows, parting) if share else 0
         cache = None
         if skipped:
             with _edited(edits, rows[:1], 0, skipped):
                 cache = _read_prefix(sites, streams, rows[0].ids[:skipped])
-        for batch in batches(rows, token_budget, skipped):
+        for batch in batches(rows, token_budget, skipped if parting is None else 0):
             ids, mask = padded(batch, skipped, sites)
             past = repeated(cache, len(batch)) if cache is not None else None
             lengths = [len(row.ids) for row in batch]
@@ -89,9 +92,10 @@ def capture(
     return alone
 
 
-def shared_prefix(rows: Sequence[Row]) -> int:
+def shared_prefix(rows: Sequence[Row], parting: int | None = None) -> int:
     """Tokens with which all rows begin, at which none of them looks, which are no answer's, and after which each goes
-    on; 0 when reading them once would not pay."""
+    on; 0 when reading them once would not pay. Where rows get something different from token `parting` on, these lie
+    before it and make up most of the text: to start such rows at a higher block saves more than a short beginning."""
     if len(rows) < WORTHWHILE:
         return 0
     every = [row.ids for row in rows]
@@ -99,6 +103,10 @@ def shared_prefix(rows: Sequence[Row]) -> int:
     common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
     looked_at = min(min(row.begins, row.answer) for row in rows)
     length = min(common, looked_at, min(map(len, every)) - 1)
+    if parting is not None:
+        length = min(length, parting)
+        if 2 * length < max(map(len, every)):
+            return 0
     return length if length >= WORTHWHILE else 0
 
 

@@ -54,6 +54,16 @@ class Editing:
         below = {"embed": 0, "final": blocks}
         return min((below.get(kind, layer or 0) for kind, layer in self._changes), default=blocks)
 
+    def parting(self, ids: Sequence[str]) -> int | None:
+        """The first token at which rows of these prompts, once located, may get something different: that of the first
+        patch, or 0 where a number or unit differs between rows; None for edits that are the same for all."""
+        if self.uniform:
+            return None
+        if not all(uniform(edit) or isinstance(edit, Patch) for edit in self.edits):
+            return 0
+        chosen, places = set(ids), [step.tokens for _, replacements in self._patches for step in replacements]
+        return min((tokens[0] for found in places for id, tokens in found.items() if id in chosen), default=0)
+
     def locate(self, id: str, text: Rendered, truncate: int | None = None) -> None:
         """Say which text a prompt id stands for in the passes that follow, so that patches find their positions.
 

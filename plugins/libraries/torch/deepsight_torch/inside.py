@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepsight_core.edits import Edit
-from deepsight_core.inside import Acts, Array, ClassMoments, Prompt, Steps, Token, Want, Written
+from deepsight_core.inside import Acts, Array, ClassMoments, DirectEffects, Prompt, Steps, Token, Want, Written
+from deepsight_core.protocol import Site
 from deepsight_core.weights import Importance, Part, Place
+from deepsight_torch.attribution import Attribution
 from deepsight_torch.capture import capture
 from deepsight_torch.editing import Editing
 from deepsight_torch.generation import Writer
@@ -37,6 +40,8 @@ from deepsight_torch.streams import ATTENTION, Layers, Pass, Row
 
 PROBE = "The quick brown fox jumps over the lazy dog, and then it sleeps."
 """What the self-check reads."""
+PROMOTED = 8
+"""Tokens that are named for each neuron."""
 STREAMED = 2048
 """Prompts that are taken at a time from a stream, when only moments are kept."""
 
@@ -189,6 +194,26 @@ class TransformersInside:
     ) -> Acts:
         """The gradient of the refusal score with respect to the activations at each want; see `gradients.gradients`."""
         return gradients(self.sites, self._planner, wants, prompts, tokens, edits, self.memory_limit)
+
+    def direct(
+        self,
+        prompts: Sequence[Prompt],
+        positive: Sequence[int],
+        negative: Sequence[int],
+        *,
+        top: int = 0,
+        weights: Sequence[float] | None = None,
+        neurons: Sequence[Site] = (),
+    ) -> DirectEffects:
+        """What each part adds to a difference of logits at the last token; see `deepsight_core.inside.Inside`. Nothing
+        is stored."""
+        shares = np.full(len(prompts), 1 / max(1, len(prompts))) if weights is None else np.asarray(weights, float)
+        attribution = Attribution(self.sites, positive, negative)
+        with self._apart():
+            found = attribution.effects(self.run, prompts, shares, top, neurons)
+        named = attribution.promoted([site for site in found.sites if site.kind == "neuron"], PROMOTED)
+        words = (tuple(Token(self.renderer.tokenizer.decode([id]), id) for id in ids) for ids in named)
+        return replace(found, promoted=tuple(words))
 
     def importance(
         self,

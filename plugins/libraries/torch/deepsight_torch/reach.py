@@ -43,8 +43,8 @@ class BatchReach:
             "answer": list(zip(answers, lengths, strict=True)),
         }
         self._masks: dict[tuple[str, int, torch.device], Tensor] = {}
-        self._made: dict[tuple[int, torch.device], Tensor] = {}
-        """Doses and units, by their identity: an edit of many layers has the same in all of them."""
+        self._made: dict[tuple[int, float, torch.dtype, torch.device], Tensor] = {}
+        """Doses and units, by their identity and what else they depend on: many layers have the same."""
 
     def shaped(self, tensor: Tensor, width: int) -> Tensor:
         return tensor.reshape(len(self.ids), -1, width)
@@ -63,14 +63,14 @@ class BatchReach:
     def numbers(self, dose: Dose, absent: float, x: Tensor) -> Tensor | float:
         if not isinstance(dose, Mapping):
             return float(dose)
-        key = (id(dose), x.device)
+        key = (id(dose), absent, x.dtype, x.device)
         if key not in self._made:
             doses = [dose.get(name, absent) for name in self.ids]
             self._made[key] = torch.tensor(doses, dtype=x.dtype, device=x.device)[:, None, None]
         return self._made[key]
 
     def chosen(self, units: Units, count: int, x: Tensor) -> Tensor:
-        key = (id(units), x.device)
+        key = (id(units), count, torch.bool, x.device)
         if key not in self._made:
             rows = [units.get(name, ()) for name in self.ids] if isinstance(units, Mapping) else [units]
             self._made[key] = _marked(rows, count, x)

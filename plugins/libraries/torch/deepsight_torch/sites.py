@@ -244,9 +244,14 @@ class Sites:
     def unembed(self, hidden: Tensor, normed: bool) -> Tensor:
         """Logits (..., vocabulary) in float32 of hidden states (..., width): final norm unless `normed`, head, scale,
         cap, as the model itself does. Raises DiagnosticError when the self-check could not account for its logits."""
+        return self.unembedding(hidden, normed)
+
+    @property
+    def unembedding(self) -> Unembedding:
+        """Final norm, head, scale and cap. Raises as `unembed` does."""
         if self._unembedding is None:
             raise DiagnosticError(f"this model has no site logits: {self.absent['logits', None]}")
-        return self._unembedding(hidden, normed)
+        return self._unembedding
 
     @property
     def heads(self) -> int:

@@ -104,3 +104,24 @@ def test_blocks_below_all_edits_read_equal_texts_once(opened: Opened, prompts: l
     assert found.error < 1e-5
     for prompt, row in zip(same, found[last], strict=True):
         assert np.allclose(row, inside.run([last], [prompt], [edit])[last][0], atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2", "qwen3-moe"])
+def test_rows_that_part_at_their_last_token_share_what_comes_before(
+    opened: Opened, family: str, prompts: list[Prompt]
+) -> None:
+    inside, want, numbers = opened(family), Want(site="final"), np.random.default_rng(0)
+    rows = [Prompt(id=f"r{n}", messages=prompts[0].messages) for n in range(12)]
+    patch = Patch({row.id: numbers.normal(size=(1, 1, 32)) for row in rows}, layers=(1,))
+    columns: list[tuple[int, int]] = []
+    handle = inside.sites.tap("embed", None).register(lambda tensor: columns.append(tuple(tensor.shape[:2])))
+    try:
+        acts = inside.run([want], rows, [patch])
+    finally:
+        handle.remove()
+    if inside.sites.shares_prefix:
+        assert columns[:2] == [(1, acts.lengths["prompt"][0] - 1), (12, 1)]
+    assert acts.error is not None and acts.error < 1e-4
+    for row, prompt in enumerate(rows):
+        alone = inside.run([want], [prompt], [patch])[want][0]
+        np.testing.assert_allclose(acts[want][row], alone, atol=1e-4 * np.abs(alone).max())

@@ -214,6 +214,22 @@ def test_rows_that_are_not_named_stay_as_they_are(opened: Opened) -> None:
     assert not np.allclose(found[1], clean[1])
 
 
+def test_edits_may_share_doses(opened: Opened) -> None:
+    sites, doses = sites_of(opened, "llama"), {"a": 3.0}
+    found = edited(sites, Add(random(WIDTH), layers=(0,), dose=doses), Scale(doses, "resid_out", (1,)))
+    clean = read(sites)
+    assert np.array_equal(found[end(sites)][1:], clean[end(sites)][1:])  # neither moved nor scaled without a dose
+    assert not np.allclose(found[end(sites)][0], clean[end(sites)][0])
+
+
+def test_edits_may_share_units(opened: Opened) -> None:
+    sites, units = sites_of(opened, "llama"), (1,)
+    found = edited(sites, Scale(0.0, "head", (1,), units), Scale(0.0, "neuron", (1,), units))
+    assert not found["head", 1][0, :, 8:16].any()
+    assert not found["neuron", 1][0, :, 1].any()
+    assert found["neuron", 1][0, :, 2:].all()
+
+
 def test_a_scope_ends_where_the_answer_begins(opened: Opened) -> None:
     sites, vector, answers = sites_of(opened, "llama"), random(WIDTH), (4, 4, 2)
     clean = read(sites)["resid_out", 1]
@@ -367,3 +383,9 @@ def test_the_lowest_block_is_the_first_that_an_edit_changes(opened: Opened) -> N
     assert Editing(sites, [Add(random(WIDTH), layers=(2, 1)), Scale(layers=(2,))]).lowest == 1
     assert Editing(sites, [Add(random(WIDTH), "embed")]).lowest == 0
     assert Editing(sites, [Add(random(WIDTH), "final")]).lowest == 3
+
+
+def test_rows_whose_doses_differ_share_nothing(opened: Opened) -> None:
+    editing = Editing(opened("llama").sites, [Add(random(WIDTH), dose={"a": 1.0})])
+    assert editing.parting(["a", "b"]) == 0
+    assert Editing(opened("llama").sites, [Add(random(WIDTH))]).parting(["a"]) is None

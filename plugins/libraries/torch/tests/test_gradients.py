@@ -85,7 +85,7 @@ def test_a_small_memory_gives_the_same_in_smaller_batches(opened: Opened, prompt
 
 def test_a_text_beyond_the_memory_is_refused(opened: Opened) -> None:
     long = [Prompt(id="long", messages=(user("word " * 80),))]
-    with pytest.raises(DiagnosticError, match="prompt 'long': gradients through its .* tokens need more than"):
+    with pytest.raises(DiagnosticError, match=r"prompt 'long': gradients through its .* tokens need more than"):
         opened("llama", memory_limit=1_000_000).gradients([Want()], long, TOKENS)
 
 
