@@ -220,6 +220,8 @@ class Diagnostic(Component):
     roles: ClassVar[tuple[str, ...]] = ()
     """Other models that it looks into, beside the target (`Evidence.others`); a run that leaves one unbound is
     refused."""
+    optional_roles: ClassVar[tuple[str, ...]] = ()
+    """Those that it looks into where a run binds them, and can do without."""
 
     def wants(self, evidence: Evidence, geometry: Geometry) -> Sequence[Want]:
         """What to capture of evidence.prompts. Called before the evaluation, when evidence.records are still to come,

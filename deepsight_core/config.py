@@ -121,7 +121,7 @@ class Plan:
                     f"diagnostic {probe.diagnostic.name!r} also looks into the role {role!r}, which is not bound; add "
                     f'[roles] {role} = {{ model = "..." }} (bound: {", ".join(self.models) or "none"})'
                 )
-            for role in probe.diagnostic.roles:
+            for role in (*probe.diagnostic.roles, *probe.diagnostic.optional_roles):
                 self._require(probe.diagnostic.name, ("whitebox",), role)
             for name in set(probe.entry.datasets or ()) - evaluated:
                 raise ConfigError(

@@ -93,7 +93,8 @@ class Diagnoses:
         self.remarks: list[str] = []
         """How the activations came about and how faithful they are, once captured."""
         for examination in examinations:
-            roles = examination.probe.diagnostic.roles
+            diagnostic = examination.probe.diagnostic
+            roles = (*diagnostic.roles, *diagnostic.optional_roles)
             examination.plan(inside, {role: other for role, other in (others or {}).items() if role in roles})
 
     @contextmanager

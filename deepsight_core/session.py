@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from deepsight_core import frames
 from deepsight_core.again import Repetition
 from deepsight_core.components import Component, Dataset, Spec
 from deepsight_core.config import Plan, RunConfig, Task, configure
@@ -17,6 +18,7 @@ from deepsight_core.diagnosis import Diagnoses, Key, examine
 from deepsight_core.engine import Engine, Job
 from deepsight_core.errors import ConfigError, Interrupted, RunError
 from deepsight_core.hub import Hub
+from deepsight_core.notebook import inline
 from deepsight_core.progress import Progress
 from deepsight_core.protocol import Manifest, Measurement, Record, Report
 from deepsight_core.provenance import continued, make_manifest, require_same
@@ -24,6 +26,9 @@ from deepsight_core.records import Journal, RunDirectory, write_json, write_text
 from deepsight_core.report import build_report, markdown
 from deepsight_core.scoring import Scoreboard
 from deepsight_core.survey import Survey, survey
+
+if TYPE_CHECKING:
+    from pandas import DataFrame  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
 Reference = Spec | Component
 MASKED = "**********"
@@ -47,6 +52,22 @@ class Run:
 
     def records(self) -> Iterator[Record]:
         return self._directory.records()
+
+    @property
+    def samples(self) -> DataFrame:
+        """Every record with its labels, verdicts and internal coordinates, read anew (see `deepsight_core.frames`)."""
+        return frames.samples(self.records(), self.report.diagnoses)
+
+    @property
+    def measurements(self) -> DataFrame:
+        return frames.measurements(self.report.measurements)
+
+    @property
+    def findings(self) -> DataFrame:
+        return frames.findings(self.report.diagnoses)
+
+    def _repr_html_(self) -> str:
+        return inline(self.path, self.report)
 
 
 def run(
@@ -156,8 +177,9 @@ class _Session:
             for number, probe in enumerate(self.plan.probes)
         ]
         store = self.directory.path / "activations" if self.plan.config.activations else None
-        roles = {role for probe in self.plan.probes for role in probe.diagnostic.roles}
-        others = {role: self.plan.models[role].inside(store) for role in sorted(roles)}
+        diagnostics = [probe.diagnostic for probe in self.plan.probes]
+        roles = {role for one in diagnostics for role in (*one.roles, *one.optional_roles)}
+        others = {role: self.plan.models[role].inside(store) for role in sorted(roles & self.plan.models.keys())}
         return Diagnoses(self.plan.models["target"].inside(store), examinations, others)
 
     def _evaluate(self, diagnoses: Diagnoses | None) -> None:

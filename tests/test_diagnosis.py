@@ -321,6 +321,25 @@ def test_a_second_model_that_is_not_bound_is_asked_for(hub: Hub, out: Path) -> N
         joint(hub, out, "beside", roles={"reference": ScriptedModel()})
 
 
+class Perhaps(Gap):
+    """Looks into a second model where there is one."""
+
+    name = "perhaps"
+    optional_roles = ("reference",)
+
+    def diagnose(self, evidence: Evidence, acts: Acts, inside: Inside) -> Diagnosis:
+        return Diagnosis(diagnostic=self.name, summary=", ".join(evidence.others) or "alone")
+
+
+def test_a_second_model_may_be_optional(hub: Hub, out: Path) -> None:
+    hub.adopt(Perhaps)
+    assert joint(hub, out, "perhaps").report.diagnoses[0].summary == "alone"
+    made = joint(hub, out, "perhaps", roles={"reference": GlassModel(strength=1.0)})
+    assert made.report.diagnoses[0].summary == "reference"
+    with pytest.raises(CapabilityError, match="needs a reference with capability 'whitebox'"):
+        joint(hub, out, "perhaps", roles={"reference": ScriptedModel()})
+
+
 class Answers(Gap):
     """Looks at answers."""
 
