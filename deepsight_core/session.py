@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +101,7 @@ def run(
 def execute(config: RunConfig, hub: Hub, progress: Progress) -> Run:
     """Start a new run."""
     plan = Plan(config, hub)
-    name = config.name or _default_name(plan)
+    name = config.name or _free_name(config.out, _default_name(plan))
     directory = RunDirectory.create(config.out / name)
     progress.say(f"run {directory.path}")
     with directory.locked():
@@ -268,6 +269,12 @@ def _count(record: Record, counts: dict[str, int]) -> None:
     for reply in replies:
         counts["tokens_in"] += getattr(reply, "tokens_in", 0)
         counts["tokens_out"] += getattr(reply, "tokens_out", 0)
+
+
+def _free_name(out: Path, name: str) -> str:
+    """The name, numbered where a run that began in the same second has it."""
+    numbered = (name if number == 1 else f"{name}-{number}" for number in count(1))
+    return next(one for one in numbered if not (out / one).exists())
 
 
 def _default_name(plan: Plan) -> str:

@@ -50,9 +50,10 @@ def test_commands_and_components_that_the_readme_names_exist() -> None:
     for kind, name in re.findall(r"plugins/(benchmark|model|judge|metric|diagnostic|report)s/(\w+)\)", README):
         folder = ROOT / "plugins" / f"{kind}s" / name
         assert (folder / "README.md").is_file()
+        offered = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
         known = {"benchmark": "dataset", "report": "reporter"}.get(kind, kind)
-        if name != "basics":
-            hub.get(known, name.replace("_", "-"))
+        addresses = [address.split(".", 1) for address in offered["deepsight"]]
+        assert [hub.get(known, own) for kind_of, own in addresses if kind_of == known], folder
     with pytest.raises(UnknownComponent):
         hub.get("dataset", "not-there")
 
