@@ -14,24 +14,41 @@ from deepsight_core.report import aligned, interval, number
 from deepsight_core.scoring import Comparison, compare
 from deepsight_core.statistics import holm
 
+_DETECTABLE = (
+    "detectable: the smallest difference that McNemar's test finds at 5 % (before Holm's correction) with a power of\n"
+    "80 %, given the share of samples whose outcome changed; a dash for other tests, and where too few changed"
+)
+
 
 def compare_runs(a: RunDirectory, b: RunDirectory, hub: Hub) -> list[Comparison]:
     """Every metric of every data set that both runs evaluated. Raises RunMismatch when data, judges or their
     comparability versions differ, or nothing is shared."""
     before, after = a.manifest(), b.manifest()
-    left, right = _entries(before), _entries(after)
-    shared = [name for name in left if name in right]
+    left = entries(before)
+    shared = [name for name in left if name in entries(after)]
     if not shared:
         raise RunMismatch(f"{a.path} and {b.path} have no data set in common")
     found = []
     for name in shared:
-        _require_comparable(name, before, after, left[name], right[name])
-        _require_same_judging(name, before, after, left[name], hub)
+        require_comparable(name, before, after, hub)
         for spec in left[name]["metrics"]:
             metric = hub.create("metric", spec)
             assert isinstance(metric, Metric)
             found.append(compare(name, metric, _records(a, name), _records(b, name), before.seed))
     return found
+
+
+def require_comparable(dataset: str, before: Manifest, after: Manifest, hub: Hub) -> None:
+    """Raises RunMismatch when the numbers of two runs on a data set that both evaluated do not compare."""
+    left = entries(before)[dataset]
+    _require_same_data(dataset, before, after, left, entries(after)[dataset])
+    _require_same_judging(dataset, before, after, left, hub)
+
+
+def entries(manifest: Manifest) -> dict[str, Mapping[str, Any]]:
+    """What was evaluated: data set to its entry in the run file."""
+    listed: Any = manifest.config["evaluate"]
+    return {entry["dataset"]["name"]: entry for entry in listed}
 
 
 def table(comparisons: Sequence[Comparison]) -> str:
@@ -40,24 +57,20 @@ def table(comparisons: Sequence[Comparison]) -> str:
     rows = [
         (
             *(c.dataset, c.metric, number(c.a), number(c.b), number(c.difference), interval(c.low, c.high)),
-            *(number(c.p), "–" if c.p is None else number(next(adjusted)), c.method, str(c.count), str(c.left_out)),
+            *(number(c.p), "–" if c.p is None else number(next(adjusted)), c.method, number(c.detectable)),
+            *(str(c.count), str(c.left_out)),
         )
         for c in comparisons
     ]
-    head = ("data set", "measure", "a", "b", "b - a", "95 % interval", "p", "p (Holm)", "test", "n", "left out")
-    return aligned(head, rows)
+    head = ("data set", "measure", "a", "b", "b - a", "95 % interval", "p", "p (Holm)", "test", "detectable", "n")
+    return f"{aligned((*head, 'left out'), rows)}\n\n{_DETECTABLE}"
 
 
 def _records(run: RunDirectory, dataset: str) -> Iterator[Record]:
     return (record for record in run.records() if record.dataset == dataset)
 
 
-def _entries(manifest: Manifest) -> dict[str, Mapping[str, Any]]:
-    listed: Any = manifest.config["evaluate"]
-    return {entry["dataset"]["name"]: entry for entry in listed}
-
-
-def _require_comparable(
+def _require_same_data(
     name: str, before: Manifest, after: Manifest, left: Mapping[str, Any], right: Mapping[str, Any]
 ) -> None:
     for what in ("judges", "metrics"):

@@ -40,6 +40,8 @@ class Trajectory(_Figure):
     """One quantity along the tokens of a text."""
 
     type: Literal["trajectory"] = "trajectory"
+    id: str = ""
+    """The sample whose text it shows; empty for none, or for a mean over samples."""
     values: tuple[FiniteFloat | None, ...]
     """One a token; None where it is unknown."""
     words: tuple[Words, ...] = ()

@@ -150,12 +150,13 @@ def interval(low: float | None, high: float | None) -> str:
 
 def _title(report: Report) -> str:
     target = report.manifest.models.get("target")
-    model = _describe(target) if isinstance(target, Mapping) else "no target"
+    model = describe(target) if isinstance(target, Mapping) else "no target"
     tokens = f"{report.counts.get('tokens_out', 0):,} tokens written"
     return f"{model} · {report.counts.get('records', 0):,} records · {tokens} · {sum(report.seconds.values()):.0f} s"
 
 
-def _describe(target: Mapping[str, object]) -> str:
+def describe(target: Mapping[str, object]) -> str:
+    """A model's adapter with what says which model it is; `target` is the manifest's entry."""
     options = target.get("options")
     known = options if isinstance(options, Mapping) else {}
     details = [str(known[key]) for key in ("id", "variant") if known.get(key)]

@@ -21,6 +21,7 @@ from deepsight_core.statistics import (
     percentile_interval,
     resampled_rows,
     sign_flip,
+    smallest_difference,
     wilson,
 )
 
@@ -182,6 +183,9 @@ class Comparison(Value):
     high: float | None = None
     p: float | None = None
     method: str = "none"
+    detectable: float | None = None
+    """The smallest difference that a test at 5 % finds with a power of 80 %, given how many outcomes changed; only for
+    outcomes of 0 and 1 of independent samples."""
     count: int = 0
     """Samples scored in both runs."""
     left_out: int = 0
@@ -230,6 +234,7 @@ def compare(dataset: str, metric: Metric, a: Iterable[Record], b: Iterable[Recor
         high=interval[1] if interval else None,
         p=p,
         method=method,
+        detectable=smallest_difference(float((x != y).mean()), len(shared)) if method == "mcnemar" else None,
         count=len(shared),
         left_out=len(left.keys() | right.keys()) - len(shared),
     )

@@ -94,6 +94,21 @@ def mcnemar(only_a: int, only_b: int) -> float:
     return min(1.0, 2 * tail)
 
 
+def smallest_difference(discordant: float, count: int, level: float = 0.05, power: float = 0.8) -> float | None:
+    """The smallest difference of two paired proportions that McNemar's test at `level`, two-sided, finds with `power`.
+
+    `discordant` is the share of pairs whose outcomes differ, q. Solves sqrt(n) d = z_a sqrt(q) + z_b sqrt(q - d^2) for
+    d (Connor 1987, Biometrics 43: the sample size of McNemar's test). None where no such difference exists: nothing is
+    discordant, or d would exceed q, which bounds it. The exact test has a little less power than this approximation.
+    """
+    normal = NormalDist()
+    a, b = normal.inv_cdf(1 - level / 2), normal.inv_cdf(power)
+    if discordant <= 0 or count + b * b < a * a:
+        return None
+    found = sqrt(discordant) * (a * sqrt(count) + b * sqrt(count + b * b - a * a)) / (count + b * b)
+    return found if found <= discordant else None
+
+
 def sign_flip(differences: ArrayLike, clusters: ArrayLike, seed: int = 0, flips: int = 10_000) -> float:
     """Two-sided p that paired differences centre on 0: the sign of each cluster's sum is as likely to be either.
 

@@ -113,8 +113,9 @@ def test_report_shows_a_run_again(shell: Shell) -> None:
 def test_compare_pairs_two_runs_and_refuses_what_does_not_compare(shell: Shell) -> None:
     for name, script in (("a", "{}"), ("b", "{'question 1' = 'sorry', 'question 2' = 'sorry'}")):
         shell.evaluate(name, "--set", f"target.script={script}")
-    row = shell("compare", shell.folder / "a", shell.folder / "b").splitlines()[-1].split()
+    row = shell("compare", shell.folder / "a", shell.folder / "b").splitlines()[2].split()
     assert row[:5] == ["tiny", "share", "0.000", "0.250", "0.250"]
+    assert row[-4:] == ["flips", "–", "8", "0"]  # the samples are pairs: McNemar's test is not theirs
     shell.evaluate("c", "--set", "dataset.size=4")
     assert "different data" in shell("compare", shell.folder / "a", shell.folder / "c", status=5)
     shell.evaluate("d", "--set", "evaluate.judges=[{name='keyword', word='you'}]")

@@ -18,6 +18,7 @@ from deepsight_core.statistics import (
     percentile_interval,
     permutation_p,
     sign_flip,
+    smallest_difference,
     wilson,
 )
 
@@ -231,3 +232,26 @@ def test_holm_is_monotone_and_keeps_the_order_given() -> None:
 
 def test_draws_without_a_value_are_left_out_of_an_interval() -> None:
     assert percentile_interval([float("nan"), 1.0, 1.0, float("nan")]) == (1.0, 1.0)
+
+
+def test_the_smallest_difference_is_found_with_the_power_that_it_promises() -> None:
+    count, discordant = 450, 0.2
+    difference = smallest_difference(discordant, count)
+    assert difference is not None
+    shares = [(discordant + difference) / 2, (discordant - difference) / 2, 1 - discordant]
+    a, b, _ = np.random.default_rng(0).multinomial(count, shares, size=20_000).T
+    found = np.abs(a - b) / np.sqrt(a + b) > 1.96  # McNemar's test without correction
+    assert found.mean() == pytest.approx(0.8, abs=0.02)
+
+
+def test_no_difference_is_small_enough_to_be_found_where_too_little_changes() -> None:
+    assert smallest_difference(0.0, 50) is None
+    assert smallest_difference(0.01, 50) is None
+
+
+def test_only_independent_outcomes_of_0_and_1_have_a_smallest_difference() -> None:
+    values = [1.0, 0.0] * 100
+    changed = [1.0 - value if place < 60 else value for place, value in enumerate(values)]
+    together = ["ab"[place % 2] for place in range(200)]
+    assert compare("d", Score(), records(values), records(changed)).detectable == smallest_difference(0.3, 200)
+    assert compare("d", Score(), records(values, together), records(changed, together)).detectable is None

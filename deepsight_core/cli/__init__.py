@@ -18,6 +18,7 @@ VERBS = {
     "resume": "go on with a run that was broken off",
     "report": "show finished runs and write their reports anew",
     "compare": "compare two runs on the samples that they share",
+    "leaderboard": "set many runs side by side, safety against over-refusal",
     "list-plugins": "list what is installed",
     "show": "show one component: what it is, its options",
     "doctor": "check the installation and say what to do",

@@ -29,6 +29,7 @@ def _single(one: Answer, frame: Frame) -> Trajectory:
     band = 1.96 * one.course.spread
     return Trajectory(
         name=f"steps of {one.id}",
+        id=one.id,
         caption=f"Layer {frame.site.layer}. Marks: peaks. Band: where 95 % would lie if the reference answer's "
         "coordinates were in random order (mean and exact standard deviation).",
         x="token that was decided",

@@ -10,6 +10,8 @@ from pydantic import JsonValue
 from deepsight_core.display import finite
 from deepsight_core.figures import Heatmap, Scatter, Trajectory
 from deepsight_core.protocol import Diagnosis, Finding, Measurement, Record, Report
+from deepsight_html.agreement import Panel, panel
+from deepsight_html.answers import Answer, answers
 from deepsight_html.figures import Strip, Swarm, strip, strip_scale
 from deepsight_html.heatmap import Map, heatmap
 from deepsight_html.profiles import Profile, profiles, site_name, swarms
@@ -95,13 +97,13 @@ class Page:
     title: str
     facts: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
+    answers: tuple[Answer, ...]
+    agreement: Panel | None
     datasets: tuple[DatasetView, ...]
     diagnoses: tuple[DiagnosisView, ...]
     samples: Samples
     headers: tuple[tuple[str, str], ...]
     """Diagnostic and name of each column of internal scores."""
-    veiled: bool
-    """Whether the run holds harmful samples: texts that carry no label of their own are then hidden too."""
     provenance: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
 
 
@@ -109,15 +111,17 @@ def build(report: Report, records: Iterable[Record], max_samples: int) -> Page:
     """Reads the records once, from first to last."""
     samples = read(records, report.diagnoses, max_samples)
     known = pointers(samples)
+    veiled = any(standing.harmful for standing in samples.standings)  # then so are texts that belong to no sample
     return Page(
         title=report.manifest.name,
         facts=tuple(_facts(report)),
         notes=report.notes,
+        answers=answers(report),
+        agreement=panel(report.diagnoses),
         datasets=tuple(_datasets(report, samples)),
-        diagnoses=tuple(_diagnosis(made, samples.standings, known) for made in report.diagnoses),
+        diagnoses=tuple(_diagnosis(made, samples.standings, known, veiled) for made in report.diagnoses),
         samples=samples,
         headers=tuple((report.diagnoses[place].diagnostic, name) for place, name in samples.columns),
-        veiled=any(standing.harmful for standing in samples.standings),
         provenance=tuple(_provenance(report)),
     )
 
@@ -232,7 +236,9 @@ def _row(measurement: Measurement, drawn: Strip) -> MeasurementRow:
 # --- Diagnoses --------------------------------------------------------------------------------
 
 
-def _diagnosis(made: Diagnosis, standings: Sequence[Standing], known: Mapping[str, Pointer]) -> DiagnosisView:
+def _diagnosis(
+    made: Diagnosis, standings: Sequence[Standing], known: Mapping[str, Pointer], veiled: bool
+) -> DiagnosisView:
     return DiagnosisView(
         title=made.diagnostic,
         mode=made.mode,
@@ -243,16 +249,16 @@ def _diagnosis(made: Diagnosis, standings: Sequence[Standing], known: Mapping[st
         left_out=max(0, len(made.findings) - FINDING_ROWS),
         profiles=profiles(made.findings),
         swarms=swarms(made, standings),
-        figures=tuple(_drawing(figure, known) for figure in made.figures),
+        figures=tuple(_drawing(figure, known, veiled) for figure in made.figures),
         caveats=made.caveats,
         artifacts=tuple(made.artifacts.items()),
     )
 
 
-def _drawing(figure: Scatter | Trajectory | Heatmap, known: Mapping[str, Pointer]) -> Drawing:
+def _drawing(figure: Scatter | Trajectory | Heatmap, known: Mapping[str, Pointer], veiled: bool) -> Drawing:
     if isinstance(figure, Scatter):
         return plane(figure, known)
-    return track(figure) if isinstance(figure, Trajectory) else heatmap(figure)
+    return track(figure, known.get(figure.id), veiled) if isinstance(figure, Trajectory) else heatmap(figure)
 
 
 def _finding(finding: Finding) -> FindingRow:

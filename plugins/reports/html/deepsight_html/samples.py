@@ -84,6 +84,8 @@ class Pointer:
     preview: str = ""
     """How its prompt begins; empty where the prompt is hidden or not shown."""
     row: int | None = None
+    harmful: bool = False
+    """Whether it is labelled harmful."""
 
 
 @dataclass
@@ -144,10 +146,13 @@ def pointers(samples: Samples) -> dict[str, Pointer]:
     for place, row in enumerate(samples.rows):
         if row.epoch == 0:
             found.setdefault(row.id, Pointer("", row.preview, place))
-    verdicts: dict[str, str] = {}
+    standings: dict[str, Standing] = {}
     for standing in samples.standings:
-        verdicts.setdefault(standing.id, standing.verdict)
-    return {id: replace(found.get(id, Pointer("")), verdict=verdict) for id, verdict in verdicts.items()}
+        standings.setdefault(standing.id, standing)
+    return {
+        id: replace(found.get(id, Pointer("")), verdict=standing.verdict, harmful=bool(standing.harmful))
+        for id, standing in standings.items()
+    }
 
 
 def shares(sizes: Mapping[str, int], most: int) -> dict[str, int]:

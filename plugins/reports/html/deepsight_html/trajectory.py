@@ -11,6 +11,7 @@ from deepsight_core.figures import Trajectory
 from deepsight_core.profiles import Point, Series
 from deepsight_html.figures import HEIGHT, WIDE, WIDTH, Curve, curve, spoken
 from deepsight_html.numbers import Numbers, numbers
+from deepsight_html.samples import Pointer
 from deepsight_html.scales import Scale, Tick, domain, ticks
 from deepsight_html.text import number, seen, span
 
@@ -56,11 +57,17 @@ class Track:
     tokens: tuple[Token, ...]
     more: int
     """Tokens that are not shown."""
+    veiled: bool
+    """Whether the text is hidden until it is asked for."""
+    sample: str
+    row: int | None
+    """Id of the sample whose text it is, and where in the table of samples it stands; empty and None without one."""
     numbers: Numbers
 
 
-def track(figure: Trajectory) -> Track:
-    """Coordinates of the line, its band and its marks, and how strongly each token is shaded."""
+def track(figure: Trajectory, pointer: Pointer | None = None, veiled: bool = False) -> Track:
+    """Coordinates of the line, its band and its marks, and how strongly each token is shaded. `pointer` is what
+    is known of the sample whose text it is; `veiled` says whether the text is hidden where nothing is."""
     values, count = figure.values, len(figure.values)
     lows, highs = figure.low or (None,) * count, figure.high or (None,) * count
     points = zip(values, lows, highs, strict=True)
@@ -94,6 +101,9 @@ def track(figure: Trajectory) -> Track:
             for place, word in enumerate(figure.words[:MOST_TOKENS])
         ),
         more=max(0, len(figure.words) - MOST_TOKENS),
+        veiled=bool(figure.words) and (pointer.harmful if pointer else veiled),
+        sample=figure.id,
+        row=pointer.row if pointer else None,
         numbers=_numbers(figure),
     )
 
