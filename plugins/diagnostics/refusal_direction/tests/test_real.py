@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 PAIRS = 48
 """Few, so that the test ends; shares are coarse."""
@@ -41,13 +41,14 @@ def diagnosed(tmp_path: Path) -> Any:
     return diagnose
 
 
-def test_the_guarded_variant_stops_refusing_without_its_direction(diagnosed):
+def test_the_guarded_variant_leans_less_to_refusal_without_its_direction_and_more_with_it(diagnosed):
+    """With so few samples the change of the refusal rate itself cannot be told from chance: the score can."""
     diagnosis = diagnosed("guarded")
     found = {finding.name: finding for finding in diagnosis.findings if not finding.name.startswith("screening")}
-    assert found["refusals under ablation"].value < -0.6
-    assert found["control: refusals under ablation"].value > -0.3
-    assert found["refusals under addition"].value > 0.3
-    assert diagnosis.summary.startswith("One direction carries refusal")
+    for edit, sense in (("ablation", -1), ("addition", 1)):
+        score, rate = found[f"refusal score under {edit}"], found[f"refusals under {edit}"]
+        assert sense * score.value > 3 and score.p < 0.05
+        assert sense * (rate.value - found[f"control: refusals under {edit}"].value) > 0.2
 
 
 def test_the_plain_variant_has_no_causal_refusal_direction(diagnosed):

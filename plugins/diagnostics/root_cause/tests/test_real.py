@@ -6,7 +6,7 @@ import pytest
 
 import deepsight_core
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

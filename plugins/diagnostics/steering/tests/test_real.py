@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 FEW = {"ask": 12, "randoms": 5, "compared": 3, "written": 2, "doses": [-1.5, -0.5, 0, 0.5, 1.5]}
 
