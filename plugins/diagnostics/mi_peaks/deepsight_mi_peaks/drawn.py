@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 SHOWN = 3
 """Answers that are drawn: the first ones by id, not the best-looking."""
 BINS = 16
-_Y = "dependence above chance (0 chance, 1 equal)"
+_Y = "dependence above chance"
 
 
 def figures(frame: Frame, layers: Sequence[int | None]) -> tuple[Figure, ...]:
