@@ -177,7 +177,11 @@ metrics = ["refused"]
 
 
 def deepsight(*arguments: object, **options: Any) -> subprocess.Popen[str]:
-    code = "import sys; from deepsight_core.cli import main; sys.exit(main())"
+    # A shell's background jobs ignore Ctrl-C, and so would what they start: here it is to be heard wherever tests run.
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from deepsight_core.cli import main; sys.exit(main())"
+    )
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
