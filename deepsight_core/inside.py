@@ -122,6 +122,10 @@ class Acts:
             raise DiagnosticError(f"no activations were captured for sample {error.args[0]!r}") from None
 
 
+ODDS_FLOOR = 1e-8
+"""Keeps the log-odds of a refusal finite (Arditi et al. 2024, arXiv:2406.11717, appendix)."""
+
+
 class Token(str):
     """A token as text, that knows its number."""
 

@@ -87,6 +87,14 @@ def auroc(scores: ArrayLike, y: ArrayLike) -> float:
     return float((ranks[y].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
+def correlation(one: ArrayLike, other: ArrayLike) -> float | None:
+    """Pearson's, in [-1, 1]; None where either is constant or there are fewer than three."""
+    x, y = np.asarray(one, dtype=np.float64), np.asarray(other, dtype=np.float64)
+    if len(x) < 3 or x.std() < 1e-12 or y.std() < 1e-12:
+        return None
+    return float(np.corrcoef(x, y)[0, 1])
+
+
 def mcnemar(only_a: int, only_b: int) -> float:
     """Exact two-sided McNemar test: p value given the counts of discordant pairs (binomial with p = 1/2)."""
     n, k = only_a + only_b, min(only_a, only_b)

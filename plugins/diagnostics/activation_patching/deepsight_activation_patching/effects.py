@@ -76,10 +76,3 @@ def rises(profile: Floats) -> NDArray[np.int64]:
     """Where, along the last axis, an effect grows most; before the first place it is 0."""
     first = np.zeros((*profile.shape[:-1], 1))
     return np.asarray(np.diff(profile, axis=-1, prepend=first).argmax(axis=-1))
-
-
-def correlation(one: Floats, other: Floats) -> float | None:
-    """Pearson's; None where either is constant or there are fewer than three."""
-    if len(one) < 3 or one.std() < 1e-12 or other.std() < 1e-12:
-        return None
-    return float(np.corrcoef(one, other)[0, 1])

@@ -10,11 +10,12 @@ from deepsight_causal.shares import hardly
 from numpy.typing import NDArray
 
 from deepsight_activation_patching.attribution import Estimates
-from deepsight_activation_patching.effects import Draws, Effects, correlation, rises
+from deepsight_activation_patching.effects import Draws, Effects, rises
 from deepsight_activation_patching.patching import Place
 from deepsight_activation_patching.study import Confirmed, Scored, Sweep
 from deepsight_core.figures import Heatmap
 from deepsight_core.protocol import Finding, Site
+from deepsight_core.statistics import correlation
 
 Floats = NDArray[np.float64]
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from deepsight_activation_patching.effects import correlation, draws, effects, rises
+from deepsight_activation_patching.effects import draws, effects, rises
+
+from deepsight_core.statistics import correlation
 
 
 def test_an_effect_is_the_mean_change_over_the_mean_gap() -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from deepsight_core.figures import Heatmap
 from deepsight_core.protocol import Finding, Site
 from deepsight_core.scoring import Comparison
-from deepsight_core.statistics import percentile_interval, permutation_p
+from deepsight_core.statistics import correlation, percentile_interval, permutation_p
 from deepsight_safety_heads.behaviour import Conduct
 from deepsight_safety_heads.silencing import Head
 from deepsight_safety_heads.study import Part, Screened, Tested, Together, gaps
@@ -232,13 +232,6 @@ def summary(
         )
     sentences += [one.summary for one in told if one.name == "refusals without the heads"]
     return " ".join(sentences)
-
-
-def correlation(one: Floats, other: Floats) -> float | None:
-    """Pearson's; None where either is constant or there are fewer than three."""
-    if len(one) < 3 or one.std() < 1e-12 or other.std() < 1e-12:
-        return None
-    return float(np.corrcoef(one, other)[0, 1])
 
 
 def rank_correlation(one: Floats, other: Floats) -> float | None:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from deepsight_core.edits import Edit
 from deepsight_core.errors import DiagnosticError
 from deepsight_core.evidence import Evidence
-from deepsight_core.inside import Acts, Inside, Last, Lens, Prompt, Steps, Token, Want
+from deepsight_core.inside import ODDS_FLOOR, Acts, Inside, Last, Lens, Prompt, Steps, Token, Want
 from deepsight_core.messages import user
 
 Floats = NDArray[np.float64]
@@ -25,8 +25,6 @@ CERTAIN = 1.96
 MOST = 12
 FEWEST = 5
 """Refusals, and answers of the other kind, without which nothing is learnt."""
-FLOOR = 1e-8
-"""Keeps the log-odds finite, as in Arditi et al. 2024, appendix."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ def refusal_scores(log_probabilities: ArrayLike) -> Floats:
     log P - log(1 - P), P the sum of their probabilities (Arditi et al. 2024, section 2.4).
     """
     p = np.exp(np.asarray(log_probabilities, dtype=np.float64)).sum(axis=-1)
-    return np.asarray(np.log(p + FLOOR) - np.log(np.maximum(1 - p, 0) + FLOOR))
+    return np.asarray(np.log(p + ODDS_FLOOR) - np.log(np.maximum(1 - p, 0) + ODDS_FLOOR))
 
 
 def scores(inside: Inside, prompts: Sequence[Prompt], tokens: RefusalTokens, edits: Sequence[Edit] = ()) -> Floats:

@@ -16,7 +16,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from deepsight_core.edits import Edit
 from deepsight_core.errors import DiagnosticError
-from deepsight_core.inside import Acts, Array, Keep, Prompt, Rows, Want
+from deepsight_core.inside import ODDS_FLOOR, Acts, Array, Keep, Prompt, Rows, Want
 from deepsight_torch.capture import batches, padded
 from deepsight_torch.collecting import Collector
 from deepsight_torch.editing import Editing, replace
@@ -28,9 +28,6 @@ from deepsight_torch.results import Results
 from deepsight_torch.sites import Place, Sites
 from deepsight_torch.streams import Layers, Pass, Row
 from deepsight_torch.tensors import differentiating
-
-FLOOR = 1e-8
-"""Keeps the log-odds finite, as in the appendix of Arditi et al."""
 
 
 def gradients(
@@ -149,7 +146,7 @@ class Backward:
         chosen[self.tokens.to(logits.device)] = True
         total = logits.logsumexp(-1)
         inside, outside = ((logits.masked_fill(~side, -torch.inf).logsumexp(-1) - total) for side in (chosen, ~chosen))
-        return (inside.exp() + FLOOR).log() - (outside.exp() + FLOOR).log()
+        return (inside.exp() + ODDS_FLOOR).log() - (outside.exp() + ODDS_FLOOR).log()
 
     @contextmanager
     def _graph(self) -> Iterator[None]:
